@@ -72,7 +72,9 @@ def main() -> None:
     asked.add_argument("--seconds", type=float, default=20.0)
     asked.add_argument("--threads", type=int, default=0)
     found = asked.parse_args()
-    with TrainingLog("http://127.0.0.1:9", "t", tenant="acme", model="resnet", close_s=0) as log:
+    with TrainingLog(
+        "http://127.0.0.1:9", "t", topic="t", tenant="acme", model="resnet", close_s=0
+    ) as log:
         for name, call in (("counting", counting), ("log", log.log)) * 2:
             figures = measured(call, found.seconds, found.threads)
             sys.stdout.write(f"{name:9}{json.dumps(figures)}\n")

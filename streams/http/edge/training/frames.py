@@ -24,16 +24,14 @@ class MetricName(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SenderConfig(msgspec.Struct, frozen=True):
-    """``app`` and ``topic`` "": as commands find the app, and its first topic of metrics. The cache
-    keeps what was logged for ``cache_s`` seconds, ``cache_bytes`` at most. ``series`` begins the ids
-    of all events."""
+    """The cache keeps what was logged for ``cache_s`` seconds, ``cache_bytes`` at most. ``series``
+    begins the ids of all events."""
 
     url: str
     token: str
     tenant: str
     model: str
     run: str
-    app: str
     topic: str
     cache_s: float
     cache_bytes: int

@@ -20,9 +20,7 @@ import msgspec
 
 from streams.core.clock import Clock, SystemClock
 from streams.core.errors import RequestRefused
-from streams.engine.app.loading import load_app, named_app
 from streams.http.edge.client import AGAIN, EdgeClient, Posted
-from streams.http.edge.metrics.metric_topic import metric_topic
 from streams.http.edge.training.frames import (
     RowFrame,
     SenderConfig,
@@ -30,6 +28,7 @@ from streams.http.edge.training.frames import (
     frames,
     read_config,
 )
+from streams.http.edge.training.logged_point import observed
 from streams.http.edge.training.ring import Ring
 
 PATIENCE_S: Final = 5.0
@@ -133,12 +132,11 @@ async def serve(pipe: BinaryIO, ring: Ring, say: Callable[[SenderStatus], None])
         loop.call_soon_threadsafe(sender.take, None)
 
     threading.Thread(target=listen, daemon=True).start()
-    topology = await asyncio.to_thread(lambda: load_app(named_app(config.app)).topology)
-    topic = metric_topic(topology.consumed(), config.topic)
-    async with EdgeClient(config.url, config.token, topology, patience_s=PATIENCE_S) as client:
+    topics = observed(config.topic)
+    async with EdgeClient(config.url, config.token, topics, patience_s=PATIENCE_S) as client:
         saying = asyncio.create_task(_say(sender, clock, say))
         try:
-            await sender.run(client, topic.name)
+            await sender.run(client, config.topic)
         finally:
             saying.cancel()
             say(sender.status)

@@ -44,7 +44,7 @@ _RETRY_S: Final = 0.005
 
 
 class TrainingLog:
-    """Metrics of one run of a model, for one tenant.
+    """Metrics of one run of a model, for one tenant, as events of ``topic``.
 
     ``cache_s`` seconds and ``cache_bytes`` are kept while the edge is away. Closed at the exit of
     the process; then up to ``close_s`` seconds are waited for the child, which goes on with the
@@ -55,11 +55,10 @@ class TrainingLog:
         url: str,
         token: str,
         *,
+        topic: str,
         tenant: str,
         model: str,
         run: str = "",
-        app: str = "",
-        topic: str = "",
         cache_s: float = 60.0,
         cache_bytes: int = 100 << 20,
         close_s: float = CLOSE_TIMEOUT_S,
@@ -75,7 +74,7 @@ class TrainingLog:
         self._status = SenderStatus()
         self._said = b""
         config = SenderConfig(
-            *(url, token, tenant, model, run, app, topic, cache_s, cache_bytes, uuid4().hex)
+            *(url, token, tenant, model, run, topic, cache_s, cache_bytes, uuid4().hex)
         )
         self._child, self._ring = _started(config)
         atexit.register(self.close)

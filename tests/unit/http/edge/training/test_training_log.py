@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -32,7 +34,8 @@ from streams.http.edge.training.frames import (
 from streams.http.edge.training.ring import Ring, shared_file
 from streams.http.edge.training.sender import TrainingSender
 
-CONFIG = SenderConfig("http://edge", "t", "acme", "resnet", "run-1", "", "", 60.0, 1000, "s")
+GUIDE = Path(__file__).parents[5] / "docs" / "training.md"
+CONFIG = SenderConfig("http://edge", "t", "acme", "resnet", "run-1", "t", 60.0, 1000, "s")
 
 
 def _frame(first: int, *values: float) -> RowFrame:
@@ -123,9 +126,9 @@ def _values(log, count: int) -> list[float]:
 
 
 def test_logged_points_are_in_the_log_after_the_close(served, tokens, log):
-    """Through the real child process, which finds the app and its topic by itself."""
+    """Through the real child process, which needs no app of the pipeline."""
     with TrainingLog(
-        served, tokens["operate"], tenant="acme", model="resnet", close_s=100
+        served, tokens["operate"], topic="model.metrics", tenant="acme", model="resnet", close_s=100
     ) as metrics:
         for value in (0.5, 0.25):
             assert metrics.log("loss", value)
@@ -139,10 +142,18 @@ def test_logged_points_are_in_the_log_after_the_close(served, tokens, log):
     assert runs == {None, "run-2"}
 
 
+def test_the_example_of_the_guide_logs_each_loss(served, tokens, log):
+    """A reader copies it: only the address is changed here."""
+    example = re.search(r"```py\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    code = example[1].replace("https://edge.example", served)
+    exec(code, {"token": tokens["operate"], "batches": [4, 2], "train": lambda batch: batch / 8})
+    assert _values(log, 2) == [0.25, 0.5]
+
+
 KILLED = """
 import os, signal, sys, time
 from streams import TrainingLog
-metrics = TrainingLog(sys.argv[1], sys.argv[2], tenant="acme", model="resnet")
+metrics = TrainingLog(sys.argv[1], sys.argv[2], topic="model.metrics", tenant="acme", model="resnet")
 metrics.log("loss", 0.5)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -180,7 +191,9 @@ NAME = name_record(0, MetricName("", "x"))
 @pytest.mark.parametrize("close_s", [0.0, 0.1])
 def test_points_beyond_the_bound_are_lost_and_counted(asleep, close_s):
     """A child that hangs costs the training a bounded memory, and at its end `close_s` seconds."""
-    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=close_s)
+    metrics = TrainingLog(
+        "http://127.0.0.1:9", "t", topic="t", tenant="a", model="m", close_s=close_s
+    )
     assert [metrics.log("x", 1.0) for _ in range(6)] == [True] * 4 + [False] * 2
     assert metrics.lost == 2
     with pytest.raises(struct.error):
@@ -191,7 +204,7 @@ def test_points_beyond_the_bound_are_lost_and_counted(asleep, close_s):
 
 def test_what_a_dead_child_did_not_read_is_lost_and_counted(asleep):
     """A count that says "taken" of what nothing will send would hide the loss."""
-    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m")
+    metrics = TrainingLog("http://127.0.0.1:9", "t", topic="t", tenant="a", model="m")
     assert [metrics.log("x", 1.0) for _ in range(3)] == [True] * 3
     asleep[0].kill()
     asleep[0].wait(100)
@@ -218,7 +231,7 @@ class _Lock:
 def test_a_call_leaves_its_point_to_the_thread_that_holds_the_lock(asleep, monkeypatch):
     """To wait for that thread is to wait for its turn of the interpreter: 5 ms or more."""
     monkeypatch.setattr(training_log, "WAITING_MAX", 1000)
-    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=0.0)
+    metrics = TrainingLog("http://127.0.0.1:9", "t", topic="t", tenant="a", model="m", close_s=0.0)
     metrics._moving = lock = _Lock()  # type: ignore[assignment]
     lock.held = True
     assert metrics.log("x", 1.0)
@@ -234,7 +247,7 @@ def test_one_call_moves_a_bounded_number_of_records(asleep, monkeypatch):
     """After a long pause of its sender a training must not pay for all that waits in one call."""
     monkeypatch.setattr(training_log, "WAITING_MAX", 1000)
     monkeypatch.setattr(training_log, "RING_BYTES", 1 << 20)
-    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=0.0)
+    metrics = TrainingLog("http://127.0.0.1:9", "t", topic="t", tenant="a", model="m", close_s=0.0)
     metrics.log("x", 0.0)
     metrics._waiting.extend([ROW.pack(0, 7, 1.0)] * 500)
     metrics.log("x", 2.0)
@@ -245,7 +258,7 @@ def test_one_call_moves_a_bounded_number_of_records(asleep, monkeypatch):
 NO_SYSTEM_CALLS = """
 import ctypes, os, platform, struct, sys
 from streams import TrainingLog
-metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="acme", model="resnet")
+metrics = TrainingLog("http://127.0.0.1:9", "t", topic="t", tenant="acme", model="resnet")
 metrics.log("loss", 0.5)
 # Memory of the interpreter may grow; all else ends the process: seccomp(2), a filter of 64-bit numbers.
 allowed = {"x86_64": (9, 11, 12, 28, 231), "aarch64": (222, 215, 214, 233, 94)}[platform.machine()]

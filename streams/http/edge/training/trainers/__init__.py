@@ -1,0 +1,1 @@
+"""What trainers and MLflow log, logged to dia as well (docs/training.md)."""
