@@ -45,6 +45,12 @@ def up(
             help="Kafka brokers; fixed at the first start (1). Three keep three copies.",
         ),
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A stack for each, in HOME/regions/NAME; name two or more."
+        ),
+    ] = None,
     new_ports: Annotated[
         bool, typer.Option("--new-ports", help="Discard the stored ports and take free ones.")
     ] = False,
@@ -58,31 +64,41 @@ def up(
     Data, ports and password are in HOME/stack and persist. Exit code 5 while days move between the
     shards of the running stack.
 
-    Example: dia up --shards 2
+    With --region, commands with the --home of a region are of that region: its workers, its edge, `dia
+    region mirror`. The same command starts them again.
+
+    Examples: dia up --shards 2; dia up --region east --region west
     """
     from streams.core import kernels
     from streams.dev.local import stack
+    from streams.dev.local.regions import up_regions
 
     run = invocation(ctx)
     printer = run.printer()
     home = run.settings.home_path()
     # An app that cannot be imported is refused before anything starts.
     prepare = None if bare else partial(_prepare, run, run.topology, printer)
-    running = stack.up(
-        home,
-        shards,
-        printer.say,
+    start = partial(
+        stack.up,
+        shards=shards,
+        progress=printer.say,
         brokers=brokers,
         new_ports=new_ports,
         class_cache=True,
         then=prepare,
     )
+    every = [*up_regions(home, region, start).values()] if region else [start(home)]
     kernels.load(run.settings.kernels)  # the first worker finds them compiled
-    if run.json:
-        printer.record(_report(running.settings(), running, workers=[], health=None))
-    else:
-        _show_services(printer, running)
-    printer.say(f"ready: data in {running.home}; `dia status` shows it, `dia down` stops it.")
+    for running in every:
+        if run.json:
+            printer.record(_report(running.settings(), running, workers=[], health=None))
+        else:
+            _show_services(printer, running)
+        with_home = f" --home {running.home}" if region else ""
+        printer.say(
+            f"ready: data in {running.home}; `dia{with_home} status` shows it, "
+            f"`dia{with_home} down` stops it."
+        )
 
 
 def _prepare(run: Invocation, topology: Topology, printer: Printer, running: StackStatus) -> None:
@@ -93,7 +109,7 @@ def _prepare(run: Invocation, topology: Topology, printer: Printer, running: Sta
     from streams.core.settings import load
     from streams.dev.local.preparation import environment, prepare
 
-    settings, _ = load(environment(run.settings.home_path(), running.settings()))
+    settings, _ = load(environment(running.home, running.settings()))
     broker = KafkaBroker.from_settings(settings)
     asyncio.run(prepare(settings, topology, broker, printer.say))
 

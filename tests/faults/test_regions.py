@@ -9,8 +9,9 @@ import pytest
 
 from agents.app import app
 from streams.core.clock import SystemClock
+from streams.dev.local.regions import write_regions
 from streams.dev.local.stack import StackStatus, down, up
-from streams.dev.regions.local_region import LocalRegion, write_regions
+from streams.dev.regions.local_region import LocalRegion
 from streams.dev.regions.region_drill import RegionDrill
 from streams.operate.regions.mirrored import offsets_topic, records_of
 from streams.operate.regions.word import journal_of

@@ -33,6 +33,11 @@ class StackFolder:
         return stack_file(self.home)
 
     @property
+    def region(self) -> Path:
+        """The settings that name its region; kept across starts. Not there: it is of no region."""
+        return self.root / "region.json"
+
+    @property
     def roster(self) -> Path:
         """Written by the supervisor."""
         return self.root / "roster.json"

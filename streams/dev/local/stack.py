@@ -14,11 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-import msgspec
-
 import streams
 from streams.core.errors import DependencyUnreachable, UsageError
-from streams.core.process.atomic_file import write_atomically
 from streams.core.process.file_lock import exclusive, is_held
 from streams.dev.local import class_training, jars, kafka
 from streams.dev.local.disk import refuse_full
@@ -31,6 +28,7 @@ from streams.dev.local.plan import (
     settle_plan,
     settle_secrets,
 )
+from streams.dev.local.regions import publish
 from streams.dev.local.roster import ChildState, Roster, RosterEntry, read_roster
 from streams.dev.local.status import ServiceStatus, StackStatus, live_roster, status
 from streams.dev.local.wheels import locate
@@ -99,7 +97,7 @@ def up(
                 )
             _start(folder, progress, owner_pid)
         running = status(home)
-        write_atomically(folder.published, msgspec.json.encode(running.settings()))
+        publish(folder, running)
         if then is not None:
             then(running)
         return running

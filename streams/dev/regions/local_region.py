@@ -24,13 +24,6 @@ READY_WAIT_S = 200.0
 COMMAND_WAIT_S = 1000.0
 """above the waits of `dia region failover` for the mirror and for the fold"""
 POLL_S = 0.25
-_REGION = '[[region]]\nname = "{}"\nbootstrap = "{}"\n'
-
-
-def write_regions(file: Path, lease_s: float, stacks: Mapping[str, StackStatus]) -> None:
-    """``regions.toml`` of these regions."""
-    regions = "".join(_REGION.format(name, one.kafka_bootstrap) for name, one in stacks.items())
-    file.write_text(f"lease_s = {lease_s}\n{regions}")
 
 
 class LocalRegion:

@@ -11,8 +11,9 @@ from pathlib import Path
 from agents.app import app
 from streams.core.clock import SystemClock
 from streams.dev.local.preparation import prepare
+from streams.dev.local.regions import write_regions
 from streams.dev.local.stack import down, up
-from streams.dev.regions.local_region import LocalRegion, write_regions
+from streams.dev.regions.local_region import LocalRegion
 from streams.dev.regions.region_drill import RegionDrill, RegionDrillResult
 
 LOST, OTHER = "east", "west"

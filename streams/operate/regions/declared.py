@@ -30,6 +30,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 """also a cluster alias of MirrorMaker, which separates aliases by dots and arrows"""
 
 
+def is_name(text: str) -> bool:
+    """Whether a region may have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
 class Region(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``edges``: base URLs that a load balancer asks for ``/health/region``."""
 
@@ -113,7 +118,7 @@ def require_regions(settings: Settings) -> Regions:
 def _checked(own: str, found: _File, path: Path) -> Regions:
     names = [region.name for region in found.region]
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise UsageError(
                 f"{path}: the region name {name[:40]!r} is not 1 to 31 lower-case letters, digits "
                 "and dashes. Rename it."

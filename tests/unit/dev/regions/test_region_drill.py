@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from streams.core.types import TopicPartition
+from streams.dev.local.regions import write_regions
 from streams.dev.local.stack import StackStatus
-from streams.dev.regions.local_region import LocalRegion, write_regions
+from streams.dev.regions.local_region import LocalRegion
 from streams.dev.regions.region_drill import RPO_AIM_S, RTO_AIM_S, RegionDrillResult
 from streams.operate.regions.declared import require_regions
 from streams.operate.regions.mirrored import Unmirrored
