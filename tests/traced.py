@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,17 +15,20 @@ from streams.testing import AppTester
 
 
 class MemoryRows:
-    """`ShownRows` of in-memory shards; with ``away``, it raises instead."""
+    """`ShownRows` of in-memory shards; with ``away``, it raises instead, and ``silent`` never answers."""
 
-    def __init__(self, shards: Any, away: Exception | None = None) -> None:
+    def __init__(self, shards: Any, away: Exception | None = None, *, silent: bool = False) -> None:
         self._shards = shards
         self.away = away
+        self._silent = silent
 
     async def rows(
         self, table: str, columns: Mapping[str, str], where: Sequence[Where]
     ) -> list[dict[str, Any]]:
         if self.away is not None:
             raise self.away
+        if self._silent:
+            await asyncio.Event().wait()
         stored = self._shards.rows(table)
         return [
             {name: row[name] for name in columns}
@@ -34,14 +38,19 @@ class MemoryRows:
 
 
 def traced(
-    tester: AppTester, text: str, *, away: Exception | None = None, **bounds: Any
+    tester: AppTester,
+    text: str,
+    *,
+    away: Exception | None = None,
+    silent: bool = False,
+    **bounds: Any,
 ) -> TraceReport:
     """The report of a trace of ``text``."""
     world = tester._world
 
     async def ask() -> TraceReport:
         async with opened(world.broker.admin()) as admin, opened(world.broker.reader()) as reader:
-            shown = MemoryRows(world.shards, away)
+            shown = MemoryRows(world.shards, away, silent=silent)
             settings = world.settings
             means = TraceMeans.of(tester.app, settings, world.clock, reader, admin, shown)
             return await trace(means, text, TraceBounds(**bounds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,8 @@ from streams.operate.trace.traced_record import (
 )
 from streams.operate.trace.verdict import Fate, RecordVerdict, SeenRecord, verdicts
 
+JUDGING_S = 5.0
+"""Behind the deadline of the search, for commits, windows and rows of what it found."""
 _DAY_MS = 86_400_000
 _OUTBOX_OFFSETS_MAX = 200_000
 """A longer changelog is not read for the rows of the outbox."""
@@ -102,7 +105,7 @@ class Judging:
                 trace.doubts += of_first[one.offset]
             elif trace.verdict.first is not None:
                 trace.doubts += of_first.get(trace.verdict.first, [])
-            await self._effects(agent, facts, trace)
+            await self._followed(agent, facts, trace)
             traces.append(trace)
         return traces
 
@@ -192,6 +195,17 @@ class Judging:
         return []
 
     # --- commit, windows, rows, answers ---------------------------------------------------------
+
+    async def _followed(self, agent: Agent, facts: PartitionFacts, trace: RecordTrace) -> None:
+        """A verdict is worth telling without them, and a browser waits no longer."""
+        left_s = self.found.scan.deadline_s + JUDGING_S - self.found.means.clock.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)) as limit:
+                await self._effects(agent, facts, trace)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            trace.doubts.append("commit, windows and rows were not all looked up in time")
 
     async def _effects(self, agent: Agent, facts: PartitionFacts, trace: RecordTrace) -> None:
         means, record = self.found.means, trace.record

@@ -56,6 +56,8 @@ from streams.core.errors import UnknownTopic
 from streams.core.types import LogBounds, OffsetOutOfRange, RecordBatch, TopicPartition
 
 READ_BYTES = 8 << 20
+ONE_BYTES = 64 << 10
+"""To read one record; a larger first batch is answered whole (KIP-74)."""
 SEARCH_RECORDS = 20_000
 """Records of one answer that a search decodes, in batches that contain what it looks for."""
 
@@ -134,7 +136,8 @@ class KafkaReader:
         patience = self._patience()
         batch = RecordBatch(tp, offset, offset)
         while True:
-            columns = await self._columns(tp, batch.end, isolation, patience)
+            room = READ_BYTES if max_records > 1 else ONE_BYTES
+            columns = await self._columns(tp, batch.end, isolation, patience, room)
             if columns is None:
                 return batch
             self._rest = None
@@ -152,14 +155,14 @@ class KafkaReader:
         await end_client(self._client)
 
     async def _columns(
-        self, tp: TopicPartition, offset: int, isolation: int, patience: Patience
+        self, tp: TopicPartition, offset: int, isolation: int, patience: Patience, room: int
     ) -> ColumnFetch | None:
         """Buffered records, else a new fetch; None at the end visible with ``isolation``."""
         if self._rest is not None:
             known, same, columns = self._rest
             if (known, same, columns.next_fetch_offset) == (tp, isolation, offset):
                 return columns
-        return await self._fetch(tp, offset, isolation, patience)
+        return await self._fetch(tp, offset, isolation, patience, room=room)
 
     async def _fetch(
         self,
@@ -168,11 +171,10 @@ class KafkaReader:
         isolation: int,
         patience: Patience,
         needles: Sequence[bytes] = (),
+        room: int = READ_BYTES,
     ) -> ColumnFetch | None:
-        """A new answer; None at the end visible with ``isolation``."""
-        request = FetchRequest(
-            0, 0, READ_BYTES, isolation, [(tp.topic, [(tp.partition, offset, READ_BYTES)])]
-        )
+        """A new answer of about ``room`` bytes; None at the end visible with ``isolation``."""
+        request = FetchRequest(0, 0, room, isolation, [(tp.topic, [(tp.partition, offset, room)])])
         end_field = "last_stable_offset" if isolation == READ_COMMITTED else "highwater_offset"
 
         def take(fields: dict[str, Any]) -> ColumnFetch | None:

@@ -8,7 +8,7 @@ from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
 from aiokafka.protocol.offset import OffsetResponse_v3, OffsetResponse_v5
 
 from streams.connect.broker.kafka import reader as kafka_reader
-from streams.connect.broker.kafka.reader import KafkaReader
+from streams.connect.broker.kafka.reader import ONE_BYTES, READ_BYTES, KafkaReader
 from streams.connect.broker.kafka.requests import patience as kafka_patience
 from streams.connect.broker.kafka.requests.codes import passes
 from streams.core.errors import BrokerUnavailable, DiaError, UnknownTopic
@@ -52,6 +52,15 @@ async def test_records_are_returned(reader):
     reader._client.script(fetched(records(0, 2)))
     batch = await reader.read(TP, 0)
     assert (batch.values, batch.offsets, batch.end) == ([b"v0", b"v1"], [0, 1], 2)
+
+
+@pytest.mark.parametrize(("records_max", "room"), [(1, ONE_BYTES), (2, READ_BYTES)])
+async def test_for_one_record_a_small_answer_is_asked_for(reader, records_max, room):
+    """To bisect a changelog for the commit of an event took twenty answers of 8 MiB."""
+    reader._client.script(fetched(records(0, 2)))
+    await reader.read(TP, 0, records_max)
+    [request] = reader._client.asked
+    assert (request._max_bytes, request.topics) == (room, [(TOPIC, [(0, 0, room)])])
 
 
 async def test_an_answer_of_an_older_version_is_read_by_its_names(reader):

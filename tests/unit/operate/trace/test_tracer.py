@@ -11,6 +11,7 @@ from streams import App, Count, Record, Sum
 from streams.core.errors import DependencyUnreachable, UsageError
 from streams.core.records import headers
 from streams.core.types import CommittedOffset, TopicPartition
+from streams.operate.trace.judging import JUDGING_S
 from streams.operate.trace.verdict import Fate
 from streams.testing import SETTINGS, AppTester
 from tests.traced import traced
@@ -254,6 +255,16 @@ def test_a_search_that_ends_early_is_incomplete(tester):
     tester.send(orders, order(tester))
     report = traced(tester, "o-1", deadline_s=0.0)
     assert (report.found, report.whole, report.late) == (False, False, True)
+
+
+def test_a_verdict_does_not_wait_for_rows_that_never_come(tester):
+    """With a hanging shard, a trace of 15 s took minutes; a browser had nothing, also not the verdict."""
+    tester.send(orders, order(tester))
+    place = traced(tester, "o-1").records[0].record.place
+    report = traced(tester, place, silent=True, deadline_s=-JUDGING_S)
+    [one] = report.records
+    assert one.verdict.fate is Fate.COUNTED
+    assert "not all looked up in time" in one.doubts[-1]
 
 
 def test_further_matches_are_counted(tester):
