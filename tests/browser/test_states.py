@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from streams.connect.access.tokens import Role
 from streams.core.process.process import ProcessIdentity
@@ -22,6 +23,8 @@ from tests.unit.operate.loadtest.test_verdict import made_record
 QUICK_MS = 30_000
 OF_ROWS = ("/explore", "/decisions", "/training")
 """pages that are made of rows in ClickHouse"""
+ASKED_FIRST = ("/trace", "/capacity")
+"""pages that read nothing before they are asked, or that say what they read in other words"""
 OF_HEALTH = ("/", "/pipeline")
 """pages that show more of the services and workers than the banner of every page"""
 
@@ -64,13 +67,31 @@ def _look(page: Page, console: MemoryConsole, path: str) -> None:
     read(page)
 
 
-def _usable(page: Page, path: str, *, changed: bool = True) -> None:
+class Look(NamedTuple):
+    """How axe sees the pages of a test: it is slow, so each state has one of the four."""
+
+    size: ViewportSize
+    scheme: Literal["light", "dark"]
+
+
+def _usable(
+    page: Page,
+    path: str,
+    look: Look,
+    *,
+    changed: bool = True,
+    only: dict[str, object] | None = None,
+) -> None:
     """Nothing is wider than a phone, no address is shown, and axe finds nothing serious. It is not asked
     about a page of which the state of this test ``changed`` nothing but the banner, because it is slow."""
-    assert not changed or serious(page) == [], path
     assert "secret-host" not in page.locator("body").inner_text()
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+    if changed:
+        page.set_viewport_size(look.size)
+        page.emulate_media(color_scheme=look.scheme)
+        assert serious(page, only) == [], (path, look)
+        page.emulate_media(color_scheme="light")
     page.set_viewport_size(WIDE)
 
 
@@ -87,7 +108,9 @@ def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console
             expect(page.locator("#ledger")).to_contain_text("Unknown: ClickHouse does not answer")
         if path in OF_ROWS:
             expect(body.get_by_role("button", name="Try again").first).to_be_visible()
-        _usable(page, path, changed=path in (*OF_HEALTH, *OF_ROWS, "/dead-letters"))
+        _usable(
+            page, path, Look(WIDE, "light"), changed=path in (*OF_HEALTH, *OF_ROWS, "/dead-letters")
+        )
 
 
 def test_try_again_reads_every_panel_of_one_answer(page, console):
@@ -113,7 +136,7 @@ def test_with_kafka_down_pages_say_so(page, console):
         body = page.locator("main")
         for empty in ("No dead letter", "No message", "Nothing skipped yet"):
             expect(body).not_to_contain_text(empty)
-        _usable(page, path, changed=path not in OF_ROWS)
+        _usable(page, path, Look(PHONE, "dark"), changed=path not in OF_ROWS)
 
 
 def test_without_a_worker_every_page_is_red(page, console):
@@ -122,7 +145,7 @@ def test_without_a_worker_every_page_is_red(page, console):
     for path in PAGES:
         _look(page, console, path)
         expect(page.locator("#degraded")).to_contain_text("Health is red")
-        _usable(page, path, changed=path in OF_HEALTH)
+        _usable(page, path, Look(PHONE, "light"), changed=path in OF_HEALTH)
 
 
 def test_without_rows_pages_are_empty_and_not_in_error(page, console):
@@ -131,7 +154,42 @@ def test_without_rows_pages_are_empty_and_not_in_error(page, console):
     for path in PAGES:
         _look(page, console, path)
         assert page.locator(".state.error").count() == 0, path
-        _usable(page, path)
+        _usable(page, path, Look(WIDE, "dark"))
+
+
+def test_pages_with_data_are_readable_in_the_dark_on_a_phone(page, console):
+    """A real pipeline's pages are looked at wide and light. Contrast alone is asked of axe: it is slow."""
+    for path in PAGES:
+        _look(page, console, path)
+        _usable(page, path, Look(PHONE, "dark"), only={"runOnly": ["color-contrast"]})
+
+
+def test_a_page_that_still_reads_claims_nothing(page, console):
+    """On a slow shard "no event" and 0 would be lies for as long as it takes."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"^http://[^/]+/(api/|live/|overview)"), hold)
+    for path in PAGES:
+        page.goto(path, wait_until="domcontentloaded")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        main = page.locator("main")
+        for claim in (
+            "No event",
+            "No dead letter",
+            "No worker",
+            "No message",
+            "Nothing ",
+            "caught up",
+        ):
+            expect(main).not_to_contain_text(claim)
+        if path not in ASKED_FIRST:
+            expect(main.locator("[aria-busy=true]").first).to_be_visible(timeout=QUICK_MS)
+        assert page.locator(".state.error").count() == 0, path
+    page.unroute_all(behavior="ignoreErrors")
+    assert held
 
 
 def test_the_overview_names_the_backlog_that_no_worker_reads(page, console):
@@ -166,9 +224,25 @@ def test_what_changed_is_on_the_overview(page, console):
     )
     assert "lag=seconds" in page.url
     changes = page.locator("#changes tbody tr")
+    expect(changes.first.locator("time")).to_have_attribute("title", re.compile(r"^20\d\d-.* ago$"))
     expect(changes.filter(has_text="kafka").filter(has_text="up again after")).to_have_count(1)
     expect(changes.filter(has_text="kafka").filter(has_text="down")).to_have_count(1)
     expect(changes.filter(has_text="worker 0").filter(has_text="is gone")).to_have_count(1)
+
+
+def test_a_paused_page_keeps_its_figures(page, console):
+    """Two figures cannot be compared while they change under one's eyes."""
+    _look(page, console, "/")
+    said = page.locator("#freshness")
+    page.get_by_role("button", name="Pause").click()
+    kept = said.text_content()
+    console.with_worker(running=False)
+    console.forget()
+    expect(page.locator("#degraded")).to_contain_text("Health is red")
+    expect(said).to_have_text(kept or "")
+    expect(page.locator("#workers")).not_to_contain_text("No workers running")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#workers")).to_contain_text("No workers running")
 
 
 def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
@@ -191,7 +265,7 @@ def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
     expect(failed).to_contain_text("≤ 100 ms")
     page.get_by_label("Growth", exact=True).select_option("10x")
     expect(page).to_have_url(f"{console.url}/capacity?growth=10x")
-    _usable(page, "/capacity")
+    _usable(page, "/capacity", Look(WIDE, "light"))
 
 
 def test_figures_of_the_overview_are_links(page, console):
@@ -369,6 +443,8 @@ def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
     expect(row).to_contain_text("0.83")
     expect(page.locator("#models")).to_contain_text("Champion, v2")
     expect(row.locator("svg.spark")).to_have_count(1)
+    page.get_by_label(f"Second run of {MODEL}").select_option("1")
+    expect(row.locator("td.number").nth(2)).to_have_text("+0.01")
     row.get_by_role("link", name="Live metrics").click()
     read(page)
     assert f"model={MODEL}" in page.url

@@ -1,7 +1,7 @@
 // Who is behind and until when, and what changed: what the console remembers of the pipeline.
 
 import { Chart, fromNothing, line, marks, seriesColour, time } from "./chart.js";
-import { $, h, table, toned } from "./dom.js";
+import { $, h, table, toned, when } from "./dom.js";
 import { count, moment, clock, plural, seconds } from "./format.js";
 import { get, query } from "./api.js";
 import { Panel } from "./panel.js";
@@ -53,7 +53,7 @@ function drawBehind({ backlogs, as_of_ms: now }) {
 }
 
 const drawAlerts = ({ alerts: found }) => (found.length ? table("What is wrong", [
-  { name: "Since (UTC)", head: true, cell: (one) => moment(one.since_ms) },
+  { name: "Since (UTC)", head: true, cell: (one) => when(one.since_ms) },
   { name: "Severity", cell: (one) => toned(TONES[one.severity] ?? "", one.severity) },
   { name: "Of", kind: "name", cell: (one) => one.subject },
   { name: "What", kind: "message", cell: (one) => one.detail },
@@ -88,7 +88,7 @@ function drawChanges({ changes: found, observed_since_ms: since, orders_known: k
   const hint = h("p", { class: "hint" }, notes.join(" "));
   if (!found.length) return h("div", {}, h("p", { class: "state" }, "Nothing changed in this range."), hint);
   return h("div", {}, table("What changed", [
-    { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) },
+    { name: "When (UTC)", head: true, cell: (one) => when(one.at_ms) },
     { name: "What", cell: (one) => toned(one.bad ? "bad" : "muted", KINDS[one.kind]) },
     { name: "Of", kind: "name", cell: (one) => one.subject },
     { name: "", kind: "name", cell: (one) => one.text },

@@ -52,6 +52,8 @@ export function seconds(value) {
 const text = (ms) => new Date(ms).toISOString();
 
 export const moment = (ms) => (ms ? text(ms).slice(0, 19).replace("T", " ") : "");
+// In the reader's own zone, which the text names.
+export const local = (ms) => new Date(ms).toLocaleString("sv-SE", { timeZoneName: "short" });
 export const minute = (s) => text(s * 1000).slice(0, 16).replace("T", " ");
 export const clock = (ms) => text(ms).slice(11, 19);
 export const age = (ms) => (ms ? seconds(Math.max(0, (Date.now() - ms) / 1000)) : UNKNOWN);

@@ -135,6 +135,16 @@ document.querySelectorAll("nav a[aria-current]").forEach((link) =>
 const heard = [];
 const live = [];
 
+// While it is paused a page keeps its figures, so that they can be read and compared; the banner goes on.
+let paused = false;
+export const unlessPaused = (seen) => (data) => { if (!paused) seen(data); };
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+  $("pause").textContent = paused ? "Go on" : "Pause";
+  if (!paused) again();
+});
+
 // Called when the overview's figures were read anew: about every half minute, which is when others are
 // worth reading again.
 export const onOverview = (seen) => heard.push(seen);
@@ -148,6 +158,7 @@ export function start() {
   let read = null;
   watch("/live/overview", (overview) => {
     tell(overview);
+    if (paused) return;
     live.forEach((seen) => seen(overview));
     // The page has just read its figures itself when the first one comes.
     if (read !== null && overview.as_of_ms !== read) heard.forEach((seen) => seen(overview));

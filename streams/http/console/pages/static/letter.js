@@ -1,7 +1,7 @@
 // One dead letter: where from, why, what is in it as text and as bytes, would it pass now.
 
-import { facts, h, table, toned } from "./dom.js";
-import { bytes, moment } from "./format.js";
+import { facts, h, table, toned, when } from "./dom.js";
+import { bytes } from "./format.js";
 import { traceOf } from "./message.js";
 import { copying, decoded, headers, hex, tabs } from "./record.js";
 
@@ -14,7 +14,7 @@ function verdict(letter) {
 }
 
 const decisions = (letter) => (letter.decisions.length ? table("Decisions", [
-  { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) },
+  { name: "When (UTC)", head: true, cell: (one) => when(one.at_ms) },
   { name: "Decision", cell: (one) => one.disposition },
   { name: "By", cell: (one) => one.actor },
   { name: "Plan", cell: (one) => one.plan },
@@ -26,7 +26,7 @@ export function sheet(letter) {
     facts([
       ["DLQ position", h("span", { class: "mono" }, `${letter.dlq}/${letter.partition}/${letter.offset}`)],
       ["Source record", h("span", { class: "mono" }, letter.id)],
-      ["Failed", moment(letter.failed_ms)],
+      ["Failed", when(letter.failed_ms)],
       ["Why", `${letter.error_code}: ${letter.error_message}`],
       ["Field", letter.path && letter.path !== "$" ? `${letter.path} = ${JSON.stringify(letter.found)}` : ""],
       ["Would it pass now?", verdict(letter)],

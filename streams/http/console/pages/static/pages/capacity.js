@@ -1,5 +1,5 @@
 import { Chart, faded, fromNothing, line, seriesColour, time } from "../chart.js";
-import { $, figures, h, table, toned } from "../dom.js";
+import { $, figures, h, table, toned, when } from "../dom.js";
 import { UNKNOWN, bytes, count, measure, minute, moment, plural, rough, seconds } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get } from "../api.js";
@@ -33,10 +33,10 @@ const processes = (rows) => table("Worker processes", [
   { name: "Memory", number: true, cell: (one) => bytes(one.memory_bytes) },
   { name: "Fullest buffer", number: true, cell: (one) => percent(one.fill) },
   { name: "Behind", number: true, cell: (one) => seconds(one.behind_s) },
-  { name: "Last sample (UTC)", cell: (one) => moment(one.at_ms) },
+  { name: "Last sample (UTC)", cell: (one) => when(one.at_ms) },
 ], rows);
 
-const when = { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) };
+const at = { name: "When (UTC)", head: true, cell: (one) => when(one.at_ms) };
 const change = [
   { name: "From", number: true, cell: (one) => count(one.before) },
   { name: "To", number: true, cell: (one) => count(one.after) },
@@ -45,7 +45,7 @@ const change = [
 
 const scaling = (found) => h("div", {},
   h("p", {}, `${plural(found.processes, "process", "processes")} now, ${count(found.least)} to ${count(found.most)} by the load.`),
-  some(found.changes, (rows) => table("Changes of their number", [when, ...change], rows)));
+  some(found.changes, (rows) => table("Changes of their number", [at, ...change], rows)));
 
 const hosts = (found) => h("div", {},
   h("p", {}, `${plural(found.processes, "process", "processes")} did work in the last whole five minutes.`),
@@ -57,7 +57,7 @@ const pools = (rows) => h("div", {}, table("Pools of jobs", [
   { name: "Jobs that wait", number: true, cell: (one) => count(one.waiting) },
 ], rows), some(
   rows.flatMap((pool) => pool.changes.map((one) => ({ ...one, slot: pool.slot }))),
-  (changes) => table("Changes of their number", [when, { name: "Worker", cell: (one) => one.slot }, ...change], changes)));
+  (changes) => table("Changes of their number", [at, { name: "Worker", cell: (one) => one.slot }, ...change], changes)));
 
 const advice = (rows) => h("div", {}, rows.map((one) => h("p", {}, toned(one.tone, one.text))));
 

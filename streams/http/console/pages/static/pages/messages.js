@@ -1,5 +1,5 @@
-import { $, h, table, unmark } from "../dom.js";
-import { bytes, clock, count, moment, plural } from "../format.js";
+import { $, h, table, unmark, when } from "../dom.js";
+import { bytes, clock, count, plural } from "../format.js";
 import { keep, onAgain, start, state, watch } from "../frame.js";
 import { get, ownTenant, query } from "../api.js";
 import { sheet } from "../message.js";
@@ -33,7 +33,7 @@ function command() {
 }
 
 const rows = (found) => table("Messages", [
-  { name: "Time (UTC)", head: true, cell: (one) => moment(one.at_ms) },
+  { name: "Time (UTC)", head: true, cell: (one) => when(one.at_ms) },
   { name: "Partition", number: true, cell: (one) => String(one.partition) },
   { name: "Offset", number: true, cell: (one) => String(one.offset) },
   { name: "Tenant", kind: "name", cell: (one) => one.tenant },

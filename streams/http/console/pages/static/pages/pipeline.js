@@ -1,7 +1,7 @@
-import { $, figures, table, toned } from "../dom.js";
-import { UNKNOWN, age, bytes, count, moment, plural } from "../format.js";
+import { $, figures, table, toned, when } from "../dom.js";
+import { UNKNOWN, age, bytes, count, plural } from "../format.js";
 import { flow, sum } from "../flow.js";
-import { fresh, keep, onAgain, onLive, start, state, watch } from "../frame.js";
+import { fresh, keep, onAgain, onLive, start, state, unlessPaused, watch } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 import { moved, shedding } from "../shedding.js";
@@ -58,7 +58,7 @@ const ledger = (found) => table("Ledger", [
   ]),
   { name: "Balance", title: "read = applied + duplicates + dead + skipped", cell: (one) =>
     (one.ledger.balanced ? toned("good", "adds up") : toned("bad", "does not add up")) },
-  { name: "Written (UTC)", cell: (one) => moment(one.ledger.at_ms) },
+  { name: "Written (UTC)", cell: (one) => when(one.ledger.at_ms) },
 ], found);
 
 const workers = (found) => table("Workers", [
@@ -130,5 +130,5 @@ onAgain(read);
 onLive((overview) => { services = overview.services; });
 $("advanced").addEventListener("change", () => newest && draw(newest));
 shedding();
-if (await read()) watch("/live/pipeline", draw);
+if (await read()) watch("/live/pipeline", unlessPaused(draw));
 start();

@@ -1,4 +1,4 @@
-import { $, facts, h, table, toned } from "../dom.js";
+import { $, facts, h, table, toned, when } from "../dom.js";
 import { count, moment, plural, seconds } from "../format.js";
 import { keep, onAgain, start, state } from "../frame.js";
 import { get, query } from "../api.js";
@@ -42,8 +42,8 @@ const plan = (one) => h("section", {},
   facts([
     ["Letters", `${count(one.letters)}: ${count(one.replayed)} replayed, ${count(one.parked)} parked, ${count(one.left)} left`],
     ["By", one.actor],
-    ["Began", moment(one.began_ms)],
-    ["Last step", moment(one.last_ms)],
+    ["Began", when(one.began_ms)],
+    ["Last step", when(one.last_ms)],
     ["Reason", one.reason],
   ]));
 

@@ -1,5 +1,5 @@
-import { $, facts, h, table } from "../dom.js";
-import { measure, moment } from "../format.js";
+import { $, facts, h, table, when } from "../dom.js";
+import { measure } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start } from "../frame.js";
 import { get, query } from "../api.js";
 import { Panel } from "../panel.js";
@@ -21,7 +21,7 @@ const versions = (model) => table(`Versions of ${model.model}`, [
   { name: "Version", head: true, cell: (one) => one.version },
   { name: "Stage", cell: (one) => (one.stage ? h("span", { class: "tag" }, one.stage) : "") },
   { name: "Run", kind: "name", cell: (one) => one.run },
-  { name: "Last seen", cell: (one) => moment(one.last_seen_ms) },
+  { name: "Last seen", cell: (one) => when(one.last_seen_ms) },
 ], model.versions);
 
 // Each metric over the versions in the order in which they completed, the champion named; newest events only.
@@ -30,13 +30,24 @@ function courses(model, found) {
   const names = [...new Set(done.flatMap((one) => Object.keys(one.metrics)))].sort();
   if (done.length < 2 || !names.length) return null;
   const champion = done.findLast((one) => one.version === model.aliases.champion);
-  const first = done[0];
-  const last = done.at(-1);
+  const place = h("div");
+  const draw = () => place.replaceChildren(compared(model, done, names, champion, ...picks.map((pick) => done[Number(pick.value)])));
+  const pick = (label, chosen) => h("select", { "aria-label": `${label} run of ${model.model}`, onchange: () => draw() },
+    done.map((one, at) => h("option", { value: String(at), selected: at === chosen }, `${one.version}, ${one.run}`)));
+  const picks = [pick("First", 0), pick("Second", done.length - 1)];
+  draw();
+  return h("div", {}, h("p", { class: "actions" }, "Compare ", picks[0], " with ", picks[1]), place);
+}
+
+const difference = (a, b) => (a === undefined || b === undefined ? "" : `${b < a ? "" : "+"}${measure(b - a)}`);
+
+function compared(model, done, names, champion, first, last) {
   return table(`Metrics of ${model.model} over versions`, [
     { name: "Metric", head: true, cell: (name) => name },
-    { name: `${first.version} to ${last.version}`, kind: "course", cell: (name) => sparkline(done.map((one) => one.metrics[name] ?? null), { cut: true }) ?? "" },
+    { name: `${done[0].version} to ${done.at(-1).version}`, kind: "course", cell: (name) => sparkline(done.map((one) => one.metrics[name] ?? null), { cut: true }) ?? "" },
     { name: first.version, number: true, cell: (name) => measure(first.metrics[name]) },
     { name: last.version, number: true, cell: (name) => measure(last.metrics[name]) },
+    { name: "Difference", number: true, cell: (name) => difference(first.metrics[name], last.metrics[name]) },
     { name: champion ? `Champion, ${champion.version}` : "Champion", number: true, cell: (name) => (champion ? measure(champion.metrics[name]) : "none") },
     { name: "", cell: () => (document.querySelector('nav a[href="/explore"]')
       ? h("a", { href: `/explore?${query({ tenant: $("tenant").value, model: model.model })}` }, "Live metrics") : "") },
@@ -50,7 +61,7 @@ const card = (model, found) => h("section", { class: "model" },
   h("div", { class: "columns" }, versions(model), Object.keys(model.best).length ? best(model.best) : null));
 
 const happened = (found) => table("Events", [
-  { name: "When (UTC)", head: true, cell: (one) => moment(one.ts_ms) },
+  { name: "When (UTC)", head: true, cell: (one) => when(one.ts_ms) },
   { name: "Model", kind: "name", cell: (one) => one.model },
   { name: "Event", cell: (one) => one.event.replaceAll("_", " ") },
   { name: "Version", cell: (one) => one.version },
