@@ -105,7 +105,9 @@ def _metric(draw: Any, metric: Any) -> None:
     if kind in {"sum", "histogram", "exponential_histogram"}:
         data.aggregation_temporality = draw(st.sampled_from([1, 1, 2, 0]))
     for _ in range(draw(st.integers(0, 3))):
-        point = data.data_points.add(time_unix_nano=draw(times))
+        point = data.data_points.add(
+            time_unix_nano=draw(times), start_time_unix_nano=draw(st.sampled_from([0, NOW_NS]))
+        )
         point.attributes.extend(draw(attributes))
         point.flags = draw(st.sampled_from([0, 0, 0, 1]))
         if kind in {"gauge", "sum"}:

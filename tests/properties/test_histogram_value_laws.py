@@ -29,7 +29,7 @@ def _explicit(values: list[float]) -> HistogramPoint:
         counts[bisect.bisect_left(BOUNDS, value)] += 1
     low, high = min(values), max(values)
     buckets = explicit_buckets(np.array(BOUNDS), whole_counts(counts), low, high)
-    return HistogramPoint(SERIES, 0, len(values), sum(values), low, high, buckets)
+    return HistogramPoint(SERIES, 0, 0, len(values), sum(values), low, high, buckets)
 
 
 @given(observed)
@@ -70,7 +70,7 @@ def test_values_of_an_exponential_histogram_are_as_near_as_its_base(scale, value
     base = 2 ** (2.0**-scale)
     sides = {sign: _side([sign * v for v in values if sign * v > 0], scale) for sign in (1, -1)}
     buckets = exponential_buckets(scale, values.count(0.0), sides[1], sides[-1])
-    found = values_of(HistogramPoint(SERIES, 0, len(values), None, None, None, buckets))
+    found = values_of(HistogramPoint(SERIES, 0, 0, len(values), None, None, None, buckets))
     ordered = sorted(values)
     assert len(found) == min(len(values), VALUES_MAX)
     step = len(values) / len(found)

@@ -92,6 +92,7 @@ class _Scope(_Attributed):
 
 
 class _Point(_Attributed):
+    start_time_unix_nano: Whole | None = None
     time_unix_nano: Whole | None = None
     flags: int | None = None
 
@@ -215,7 +216,7 @@ class _SeriesOf:
 def _metric(metric: _Metric, series: _SeriesOf) -> Iterator[Points]:
     yield NOTHING
     if metric.gauge is not None:
-        yield from _numbers(metric.gauge, series, "gauge", "")
+        yield from _numbers(metric.gauge, series, "gauge", "", delta=False)
     if metric.sum is not None:
         suffix = sum_suffix(metric.sum.aggregation_temporality or 0)
         points = metric.sum.data_points or ()
@@ -223,7 +224,8 @@ def _metric(metric: _Metric, series: _SeriesOf) -> Iterator[Points]:
             yield unsupported(series.name, "a sum without a temporality", len(points))
         else:
             kind = sum_kind(monotonic=bool(metric.sum.is_monotonic))
-            yield from _numbers(metric.sum, series, kind, suffix)
+            delta = metric.sum.aggregation_temporality == DELTA
+            yield from _numbers(metric.sum, series, kind, suffix, delta=delta)
     if metric.summary is not None:
         summaries = metric.summary.data_points or ()
         yield unsupported(series.name, "a summary: its quantiles cannot be merged", len(summaries))
@@ -233,13 +235,16 @@ def _metric(metric: _Metric, series: _SeriesOf) -> Iterator[Points]:
         yield from _histograms(exponentials, series, "exponential_histogram")
 
 
-def _numbers(numbers: _Numbers, series: _SeriesOf, kind: str, suffix: str) -> Iterator[Points]:
+def _numbers(
+    numbers: _Numbers, series: _SeriesOf, kind: str, suffix: str, *, delta: bool
+) -> Iterator[Points]:
     points = numbers.data_points or ()
     for start in range(0, len(points), STEP_POINTS):
         piece = points[start : start + STEP_POINTS]
         names = [series.get(point, kind, suffix) for point in piece]
         times = [_time(point) for point in piece]
-        yield NumberPoints(names, times, [*map(_point_value, piece)], NS_PER_MS)
+        starts = [_start(point) for point in piece] if delta else None
+        yield NumberPoints(names, times, [*map(_point_value, piece)], NS_PER_MS, starts)
 
 
 def _point_value(point: _NumberPoint) -> float | None:
@@ -267,7 +272,7 @@ def _explicit(point: _ExplicitPoint, series: NamedSeries) -> Points:
     ends, counts = point.ends, _wholes(point.bucket_counts)
     bounds = [*map(_number, point.explicit_bounds or ())]
     return histogram(
-        *(series, _time(point), _whole(point.count), ends),
+        *(series, (_start(point), _time(point)), _whole(point.count), ends),
         lambda: explicit(counts, bounds, *ends[1:]),
     )
 
@@ -278,7 +283,7 @@ def _exponential(point: _ExponentialPoint, series: NamedSeries) -> Points:
     )
     scale, zero_count = _int32(point.scale), _whole(point.zero_count)
     return histogram(
-        *(series, _time(point), _whole(point.count), point.ends),
+        *(series, (_start(point), _time(point)), _whole(point.count), point.ends),
         lambda: exponential(scale, zero_count, positive, negative),
     )
 
@@ -297,9 +302,17 @@ def _scope(scope: _Scope | None) -> Labels:
 
 
 def _time(point: _Point) -> int:
-    found = _whole(point.time_unix_nano)
+    return _nanoseconds("timeUnixNano", point.time_unix_nano)
+
+
+def _start(point: _Point) -> int:
+    return _nanoseconds("startTimeUnixNano", point.start_time_unix_nano)
+
+
+def _nanoseconds(field: str, written: Whole | None) -> int:
+    found = _whole(written)
     if not 0 <= found <= TIME_MAX_NS:
-        raise ValueError("timeUnixNano is no unsigned 64-bit integer")
+        raise ValueError(f"{field} is no unsigned 64-bit integer")
     return found
 
 

@@ -62,17 +62,18 @@ def cumulative(name: str, count: int) -> RefusedPoints:
 
 def histogram(
     series: NamedSeries,
-    time_ns: int,
+    period_ns: tuple[int, int],
     count: int,
     ends: tuple[float | None, float | None, float | None],
     buckets: Callable[[], Buckets],
 ) -> HistogramPoint | RefusedPoints:
-    """``ends``: sum, minimum and maximum, as far as they are known."""
+    """``period_ns``: its start and end. ``ends``: sum, minimum and maximum, as far as they are
+    known."""
     total, low, high = ends
     if not 0 <= count <= COUNT_MAX:
         return RefusedPoints(1, UNFIT_HISTOGRAM, f"{series.metric!r:.80} has {count} observations")
     try:
-        return HistogramPoint(series, time_ns, count, total, low, high, buckets())
+        return HistogramPoint(series, *period_ns, count, total, low, high, buckets())
     except UnfitHistogram as error:
         return RefusedPoints(1, UNFIT_HISTOGRAM, f"{series.metric!r:.80}: {error}")
 

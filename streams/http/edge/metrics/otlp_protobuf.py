@@ -96,14 +96,15 @@ def _metric(metric: Any, series: _SeriesOf) -> Iterator[Points]:
     data = getattr(metric, kind)
     points = data.data_points
     if kind == "gauge":
-        yield from _numbers(points, series, kind, "")
+        yield from _numbers(points, series, kind, "", delta=False)
     elif kind == "sum":
         suffix = sum_suffix(data.aggregation_temporality)
         if suffix is None:
             yield unsupported(series.name, "a sum without a temporality", len(points))
         else:
             its = sum_kind(monotonic=data.is_monotonic)
-            yield from _numbers(points, series, its, suffix)
+            delta = data.aggregation_temporality == DELTA
+            yield from _numbers(points, series, its, suffix, delta=delta)
     elif kind == "summary":
         yield unsupported(series.name, "a summary: its quantiles cannot be merged", len(points))
     elif data.aggregation_temporality != DELTA:
@@ -117,22 +118,27 @@ def _metric(metric: Any, series: _SeriesOf) -> Iterator[Points]:
                 yield read(point, series.get(point.attributes, kind))
 
 
-def _numbers(points: Any, series: _SeriesOf, kind: str, suffix: str) -> Iterator[Points]:
+def _numbers(
+    points: Any, series: _SeriesOf, kind: str, suffix: str, *, delta: bool
+) -> Iterator[Points]:
     for start in range(0, len(points) or 1, STEP_POINTS):
         names, times, values = [], [], []
+        starts: list[int] | None = [] if delta else None
         for point in points[start : start + STEP_POINTS]:
             names.append(series.get(point.attributes, kind, suffix))
             times.append(point.time_unix_nano)
+            if starts is not None:
+                starts.append(point.start_time_unix_nano)
             held = None if point.flags & NO_RECORDED_VALUE else point.WhichOneof("value")
             values.append(None if held is None else getattr(point, held))
-        yield NumberPoints(names, times, values, NS_PER_MS)
+        yield NumberPoints(names, times, values, NS_PER_MS, starts)
 
 
 def _explicit(point: Any, series: NamedSeries) -> Points:
     ends = _ends(point)
     counts, bounds = [*point.bucket_counts], [*point.explicit_bounds]
     return histogram(
-        *(series, point.time_unix_nano, point.count, ends),
+        *(series, _period(point), point.count, ends),
         lambda: explicit(counts, bounds, *ends[1:]),
     )
 
@@ -142,9 +148,13 @@ def _exponential(point: Any, series: NamedSeries) -> Points:
         (side.offset, [*side.bucket_counts]) for side in (point.positive, point.negative)
     )
     return histogram(
-        *(series, point.time_unix_nano, point.count, _ends(point)),
+        *(series, _period(point), point.count, _ends(point)),
         lambda: exponential(point.scale, point.zero_count, positive, negative),
     )
+
+
+def _period(point: Any) -> tuple[int, int]:
+    return point.start_time_unix_nano, point.time_unix_nano
 
 
 def _ends(point: Any) -> tuple[float | None, float | None, float | None]:

@@ -46,6 +46,11 @@ class RefusedTally:
         return f"{self.total} of {points} points were refused: {why}"
 
 
+def period(start: int, end: int) -> str:
+    """In the id of an increase: two periods that end together are two increases."""
+    return f"{end:x}-{start:x}"
+
+
 class PointEvents:
     """``values[i]`` is an event of the point number ``point_of[i]``. ``empty`` counts parts of the
     request that hold no point: reading them costs as much. Raises `BodyTooLarge` for more than
@@ -94,7 +99,11 @@ class PointEvents:
 
     def _add_numbers(self, found: NumberPoints) -> None:
         values, point_of, per_ms, number = self.values, self.point_of, found.per_ms, self.points
-        for series, time, value in zip(found.series, found.times, found.values, strict=True):
+        moments = [f"{time:x}" for time in found.times]
+        if found.starts is not None:
+            moments = [period(*both) for both in zip(found.starts, found.times, strict=True)]
+        columns = zip(found.series, found.times, moments, found.values, strict=True)
+        for series, time, moment, value in columns:
             if series is None or value is None or value != value:  # noqa: PLR0124 - NaN
                 self.absent += 1
             elif series.refusal is not None:
@@ -102,7 +111,7 @@ class PointEvents:
             elif value in _INFINITE:
                 self.refused.add(1, *_NOT_FINITE)
             else:
-                event = f'{series.head}{time:x}","ts":{time // per_ms},"value":{value!r}}}'
+                event = f'{series.head}{moment}","ts":{time // per_ms},"value":{value!r}}}'
                 values.append(event.encode())
                 point_of.append(number)
             number += 1
@@ -123,7 +132,8 @@ class PointEvents:
         self.points += 1
 
     def _parts(self, found: HistogramPoint, values: list[float]) -> list[bytes]:
-        series, at, ts = found.series, f"{found.time_ns:x}", found.time_ns // NS_PER_MS
+        series, at = found.series, period(found.start_ns, found.time_ns)
+        ts = found.time_ns // NS_PER_MS
         numbers: list[tuple[str, float]] = [(f"{series.head_of(':count')}{at}", found.observations)]
         if found.sum is not None:
             numbers.append((f"{series.head_of(':sum')}{at}", found.sum))

@@ -15,12 +15,14 @@ NS_PER_MS: Final = 1_000_000
 
 class NumberPoints(NamedTuple):
     """Parallel columns. ``times`` are whole units, ``per_ms`` of them a millisecond, since the Unix
-    epoch. A value of None, or NaN, says that there is none at that time; it may have no series."""
+    epoch. A value of None, or NaN, says that there is none at that time; it may have no series.
+    ``starts``, of increases alone: where the period of each begins, in the same units."""
 
     series: Sequence[NamedSeries | None]
     times: Sequence[int]
     values: Sequence[float | None]
     per_ms: int
+    starts: Sequence[int] | None = None
 
 
 class Buckets(NamedTuple):
@@ -34,9 +36,10 @@ class Buckets(NamedTuple):
 
 
 class HistogramPoint(NamedTuple):
-    """The observations of one period; ``time_ns`` is its end."""
+    """The observations from ``start_ns`` to ``time_ns``."""
 
     series: NamedSeries
+    start_ns: int
     time_ns: int
     observations: int
     sum: float | None

@@ -95,6 +95,40 @@ def test_a_sum_that_only_rises_is_another_series_than_one_that_may_fall(read):
     assert event_id(True) != event_id(False)
 
 
+@pytest.mark.parametrize("read", [read_protobuf, read_json])
+@pytest.mark.parametrize(
+    ("kind", "temporality", "apart"),
+    [
+        ("sum", 1, True),
+        ("histogram", 1, True),
+        ("exponential_histogram", 1, True),
+        ("sum", 2, False),
+        ("gauge", None, False),
+    ],
+)
+def test_increases_of_two_periods_that_end_together_are_two(kind, temporality, apart, read):
+    """As a repeat of the first, the second would vanish. A reading has no period."""
+
+    def ids(start_ns: int) -> set[str]:
+        request = request_of(1)
+        (point,) = _metric(request).gauge.data_points
+        end_ns = point.time_unix_nano
+        _metric(request).ClearField("gauge")
+        data = getattr(_metric(request), kind)
+        if temporality is not None:
+            data.aggregation_temporality = temporality
+        made = data.data_points.add(time_unix_nano=end_ns, start_time_unix_nano=start_ns)
+        if kind in {"sum", "gauge"}:
+            made.as_int = 1
+        else:
+            made.count, made.sum = 1, 1.0
+        body = request.SerializeToString() if read is read_protobuf else as_json(request)
+        return {json.loads(value)["event_id"] for value in made_of(body, read).values}
+
+    assert ids(7)
+    assert (ids(7).isdisjoint(ids(8)), ids(7) == ids(8)) == (apart, not apart)
+
+
 @pytest.mark.parametrize("part", [_value, _description])
 def test_what_is_no_part_of_series_and_time_changes_no_id(part):
     """A repeat with another value must be found as a conflict, not counted beside the first."""
