@@ -205,7 +205,8 @@ async def _gaps(run: Invocation, manifest: BackupManifest) -> list[OffsetGap]:
     from streams.operate.backup.gap import gaps
 
     async with admin_and_reader(run.settings) as (admin, _):
-        return await gaps(manifest, admin)
+        sources = [(group, topic.name) for group, topic in run.topology.sources()]
+        return await gaps(manifest, admin, sources)
 
 
 def prune(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from streams.core.types import Admin, TopicPartition
+from streams.engine.runtime.offsets.commit_mark import epoch_of
 from streams.operate.backup.manifest import BackupManifest
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetGap:
-    """Rows of the offsets from ``first`` to ``until`` - 1 may be missing. ``until`` None: the group has
-    committed nothing that the broker knows."""
+    """Rows of the offsets from ``first`` to ``until`` - 1 of ``epoch`` may be missing. ``until`` None: the
+    group has committed nothing that the broker knows."""
 
     group: str
     topic: str
@@ -25,21 +27,32 @@ class OffsetGap:
         return None if self.until is None else max(0, self.until - self.first)
 
 
-async def gaps(manifest: BackupManifest, admin: Admin) -> list[OffsetGap]:
-    """From the ledger of the newest epoch of each partition to the committed offset."""
+async def gaps(
+    manifest: BackupManifest, admin: Admin, sources: Iterable[tuple[str, str]]
+) -> list[OffsetGap]:
+    """From the ledger of the newest epoch of each partition to the committed offset; all of the log where
+    the backup has nothing of a partition, or a reset began a later epoch. ``sources``: groups and the
+    topics that they read. Raises `BrokerUnavailable`."""
     newest = {(one.group, one.topic, one.partition): one for one in manifest.ledger}
+    topics = await admin.describe_topics()
+    read = {
+        (group, topic, number)
+        for group, topic in sources
+        if topic in topics
+        for number in range(topics[topic].partitions)
+    }
     found = []
-    for (group, topic, partition), one in sorted(newest.items()):
-        tp = TopicPartition(topic, partition)
+    for place in sorted(read | newest.keys()):
+        group, topic, partition = place
+        tp, known = TopicPartition(topic, partition), newest.get(place)
         committed = (await admin.committed(group, [tp])).get(tp)
-        found.append(
-            OffsetGap(
-                group=group,
-                topic=topic,
-                partition=partition,
-                epoch=one.epoch,
-                first=one.next_offset,
-                until=committed.offset if committed is not None else None,
-            )
-        )
+        if known is None and committed is None:
+            continue  # nothing was ever read
+        epoch = epoch_of(committed)
+        if known is None or epoch > known.epoch:
+            first = 0
+        else:
+            first, epoch = known.next_offset, known.epoch
+        until = committed.offset if committed is not None else None
+        found.append(OffsetGap(group, topic, partition, epoch, first, until))
     return found

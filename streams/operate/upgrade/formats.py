@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streams.core.errors import ChangelogGap, UnknownFormat
+from streams.core.errors import BrokerUnavailable, ChangelogGap, UnknownFormat
 from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
 from streams.operate.trace.covering_link import link_at
 from streams.operate.upgrade.upgrade_finding import UpgradeFinding, UpgradeState
@@ -49,6 +49,9 @@ async def _look(reader: LogReader, changelog: TopicPartition) -> None:
         except OffsetOutOfRange:
             continue
         return
+    raise BrokerUnavailable(
+        f"{changelog} was trimmed {_TRIMMED_MAX} times while it was read. Try again."
+    )
 
 
 async def _newest(reader: LogReader, changelog: TopicPartition, begin: int, end: int) -> None:

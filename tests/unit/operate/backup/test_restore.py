@@ -8,7 +8,7 @@ import pytest
 from streams.connect.sinks.backups.memory import MemoryBackups
 from streams.core.command_errors import NotFoundThere
 from streams.core.errors import RefusedBySafety
-from streams.core.types import CommittedOffset
+from streams.core.types import CommittedOffset, TopicConfig
 from streams.operate.backup.catalog import chain
 from streams.operate.backup.gap import gaps
 from streams.operate.backup.restore import refuse_newer
@@ -111,19 +111,35 @@ def test_names_that_are_not_whole_are_not_restored(tmp_path):
         chain(backups.known(), "x")
 
 
-class OneCommitted:
-    """An admin of a broker that knows the offset of one partition."""
+class Committed:
+    """An admin of a broker that knows the offsets of some partitions of topic t."""
+
+    def __init__(self, known):
+        self.known = known
 
     async def committed(self, group, tps):
-        return {tp: CommittedOffset(25, "") for tp in tps if tp.partition == 0}
+        return {tp: self.known[tp.partition] for tp in tps if tp.partition in self.known}
+
+    async def describe_topics(self):
+        return {"t": TopicConfig("t", 4, 1, {})}
 
 
-async def test_the_gap_is_named_by_partition_and_offset(tmp_path):
-    """What may be lost is not a guess: from the backup's ledger to what the group has committed."""
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({0: (25, 0)}, [(0, 0, 10, 25, 15), (1, 0, 10, None, None)]),
+        ({0: (7, 1)}, [(0, 1, 0, 7, 7), (1, 0, 10, None, None)]),
+        ({2: (900, 0)}, [(0, 0, 10, None, None), (1, 0, 10, None, None), (2, 0, 0, 900, 900)]),
+    ],
+    ids=["gone on", "reset after the backup", "added after the backup"],
+)
+async def test_the_gap_is_named_by_partition_and_offset(tmp_path, known, expected):
+    """What may be lost is not a guess: from the backup's ledger to what the group has committed. A later
+    epoch begins anew, and a partition that the backup does not know is missing as a whole."""
     backups = Backups(tmp_path)
     backups.rows(1)
-    found = await gaps(backups.create(), OneCommitted())
-    assert [(one.partition, one.first, one.until, one.offsets) for one in found] == [
-        (0, 10, 25, 15),
-        (1, 10, None, None),
-    ]
+    marked = {n: CommittedOffset(at, f"epoch={e} seq=1 at=1") for n, (at, e) in known.items()}
+    found = await gaps(backups.create(), Committed(marked), [("g", "t"), ("g", "absent")])
+    assert [
+        (one.partition, one.epoch, one.first, one.until, one.offsets) for one in found
+    ] == expected

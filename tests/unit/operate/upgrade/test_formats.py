@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.clock import SystemClock
-from streams.core.types import OutboundRecord, TopicConfig, TopicPartition
+from streams.core.errors import BrokerUnavailable
+from streams.core.types import OffsetOutOfRange, OutboundRecord, TopicConfig, TopicPartition
 from streams.engine.state.changelog import READABLE, Counters, Link, pack
 from streams.operate.upgrade.formats import examine_formats
 from streams.operate.upgrade.upgrade_finding import UpgradeState
@@ -61,3 +63,14 @@ async def test_records_of_another_program_are_refused():
     """Such a changelog stops its partition too."""
     (found,) = await _examined([_commit(max(READABLE)), b"hello"])
     assert found.state is UpgradeState.REFUSED
+
+
+async def test_a_log_that_is_trimmed_at_each_look_is_not_taken_for_a_readable_one(monkeypatch):
+    """Nothing of it was read, and the check said that its format is."""
+
+    async def trimmed(reader, tp, offset, max_records=5000):
+        raise OffsetOutOfRange(tp, offset)
+
+    monkeypatch.setattr(MemoryReader, "read", trimmed)
+    with pytest.raises(BrokerUnavailable, match="trimmed"):
+        await _examined([_commit(max(READABLE))])
