@@ -320,11 +320,14 @@ def report(
     curve_seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="For the part `curves`.")
     ] = 300.0,
+    minutes: Annotated[
+        float, typer.Option(min=1, max=1440, help="A part that would end later is not begun.")
+    ] = 30.0,
 ) -> None:
     """Run the missing measurements and write tests/bench/REPORT.md.
 
     Records go to tests/bench/results/report, the ratios into README.md. It can be interrupted: the
-    next run continues. Exit code 1 when a part failed or was not exact.
+    next run continues. Exit code 1 when a part failed, had no time or was not exact.
 
     Example: dia bench report
     """
@@ -341,6 +344,7 @@ def report(
         folder=clone / "results" / "report",
         talk=printer,
         curves_s=curve_seconds,
+        limit_s=minutes * 60,
     )
     failed = measure_parts(wanted(parts), bench, again=again)
     found = read_all(bench.folder)

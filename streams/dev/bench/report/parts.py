@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +63,7 @@ PEER_EVENTS = 1_000_000
 PEER_LIMIT_S = 40.0
 AGENT_LIMIT_S = 20.0
 CURVES_S = 300.0
+LIMIT_S = 1800.0
 CAPACITY_S = 55.0
 PACED_S = 20
 JOBS_LIMIT_S = 120.0
@@ -77,6 +79,8 @@ class Bench:
     folder: Path
     talk: Talk
     curves_s: float = CURVES_S
+    limit_s: float = LIMIT_S
+    now_s: Callable[[], float] = time.monotonic
 
 
 Measure: TypeAlias = Callable[[Bench], msgspec.Struct]
@@ -172,7 +176,8 @@ def wanted(names: str) -> Sequence[Part]:
 
 def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[str]:
     """Measure parts without a record of this engine on this machine, or all with ``again``. Returns
-    the names of failed parts."""
+    the names of failed parts, and of those that would not have ended within the bench's limit."""
+    deadline_s = bench.now_s() + bench.limit_s
     bench.folder.mkdir(parents=True, exist_ok=True)
     notes = Notes(bench.folder)
     made = MadeWith(source_hash(bench.clone.parents[1]), this_machine().id)
@@ -180,6 +185,10 @@ def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[s
     for part in parts:
         if not again and notes.holds(part.name, made):
             bench.talk.say(f"{part.name}: measured before, with this source")
+            continue
+        if bench.now_s() + part.minutes * 60 > deadline_s:
+            bench.talk.say(f"{part.name}: no time is left for its {part.minutes:g} minutes")
+            failed.append(part.name)
             continue
         bench.talk.say(f"{part.name}: about {part.minutes:g} minutes")
         try:

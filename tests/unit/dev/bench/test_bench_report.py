@@ -5,12 +5,12 @@ README.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
 from streams.core.errors import CommandError, UsageError
 from streams.dev.bench.cases.capacity import Capacity, Try
@@ -135,7 +135,8 @@ def test_a_target_is_judged_by_its_figure_alone():
 def _with_floor(rate: int) -> Records:
     found = _everything()
     floor = Floor(events=9, seconds=1.0, events_per_s=rate, cpu_s_per_million=1.0)
-    found.runs["wide-null"].outcomes[0] = replace(found.runs["wide-null"].outcomes[0], floor=floor)
+    outcomes = found.runs["wide-null"].outcomes
+    outcomes[0] = msgspec.structs.replace(outcomes[0], floor=floor)
     return found
 
 
@@ -262,6 +263,18 @@ def test_a_failed_part_does_not_affect_the_others(tmp_path):
     with pytest.raises(CommandError, match="not measured: a"):
         report_parts.refuse_failures(["a"])
     report_parts.refuse_failures([])
+
+
+def test_a_part_that_would_end_too_late_is_not_begun(tmp_path):
+    """The report is bounded; shorter parts behind it still fit, and the next run continues."""
+    calls: list[str] = []
+    times = iter([0.0, 0.0, 30.0, 30.0])
+    bench = replace(_bench(tmp_path), limit_s=100.0, now_s=lambda: next(times))
+    parts = [
+        _counted(name, calls)._replace(minutes=m) for name, m in (("a", 1), ("b", 2), ("c", 1))
+    ]
+    assert measure_parts(parts, bench, again=False) == ["b"]
+    assert calls == ["a", "c"]
 
 
 def test_a_part_without_the_rate_it_depends_on_is_not_measured(tmp_path):
