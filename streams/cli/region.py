@@ -13,9 +13,11 @@ from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
 from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
+    from streams.operate.regions.declared import Regions
     from streams.operate.regions.failover import Switch
     from streams.operate.regions.status import RegionStatus
 
+_EXPIRED_TIMEOUT_S = 15.0
 _To = Annotated[str, typer.Option("--to", metavar="REGION", help="The region that becomes active.")]
 _MirrorWait = Annotated[
     float, typer.Option(metavar="S", min=0, help="Longest wait for the mirror, seconds.")
@@ -256,6 +258,27 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
     )
 
 
+async def _name_expired(run: Invocation, regions: Regions) -> None:
+    from streams.core.clock import SystemClock
+    from streams.core.errors import DiaError
+    from streams.core.resilience.deadline import Deadline, DeadlinePassed
+    from streams.operate.regions.mirrored import expired
+
+    brokers, printer = regions.brokers(run.settings), run.printer()
+    for name in regions.others:
+        asking = expired(brokers[name], brokers[regions.own], run.topology, name)
+        try:
+            found = await Deadline(SystemClock(), _EXPIRED_TIMEOUT_S).wait(asking)
+        except (DiaError, DeadlinePassed):
+            printer.warn(f"{name} does not answer, so what expired there uncopied is unknown.")
+            continue
+        for one in found:
+            printer.warn(
+                f"{name} deleted offsets {one.first} to {(one.until or 0) - 1} of {one.tp} before a "
+                f"mirror read them: {regions.own} never has those that clients sent there."
+            )
+
+
 def mirror(
     ctx: typer.Context,
     *,
@@ -266,7 +289,8 @@ def mirror(
     """Copy the sources of every other region into this one with MirrorMaker 2, until SIGTERM.
 
     Its jars are fetched once (11 MiB); its log is HOME/mirror/mirror.log. With --print, properties
-    for a MirrorMaker of your own. Clusters that need credentials take them there.
+    for a MirrorMaker of your own. Clusters that need credentials take them there. Records that
+    retention deleted while no mirror ran are listed first: this region never has them.
 
     Example: dia region mirror
     """
@@ -292,6 +316,7 @@ def mirror(
         )
     from streams.dev.local import mirror as local
 
+    asyncio.run(_name_expired(run, regions))
     argv = local.command(run.settings.home_path(), properties, run.printer().say)
     run.printer().say(f"MirrorMaker copies {', '.join(regions.others)} to {regions.own}")
     local.become(run.settings.home_path(), argv)

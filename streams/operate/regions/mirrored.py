@@ -155,6 +155,25 @@ async def missing_of(
     return tuple(sorted(chain.from_iterable(found), key=lambda one: one.tp))
 
 
+async def expired(
+    source: Broker, target: Broker, topology: Topology, name: str
+) -> list[Unmirrored]:
+    """What retention deleted in region ``name``, whose cluster is ``source``, before the mirror came to it,
+    copies and repairs among it. Once a mirror goes on behind it, its offsets no longer say so.
+
+    Raises `BrokerUnavailable`."""
+    copied = await taken(target, name)
+    partitions = await sources_of(source, topology)
+    async with opened(source.reader()) as reader:
+        bounds = await reader.bounds(partitions)
+    return [
+        Unmirrored(name, tp, first, begin, begin - first, None, begin - first)
+        for tp, (begin, _) in bounds.items()
+        for first in (copied.get(tp, 0),)
+        if first < begin
+    ]
+
+
 async def unmirrored(
     reader: LogReader,
     name: str,

@@ -15,7 +15,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions.mirror_watch import MirrorWatch
-from streams.operate.regions.mirrored import missing_of, offset_entry, offsets_topic
+from streams.operate.regions.mirrored import expired, missing_of, offset_entry, offsets_topic
 from streams.operate.regions.status import MIRROR_TIMEOUT_S
 from streams.operate.regions.watch import RegionStanding
 from streams.operate.topics.topics import wanted_topics
@@ -58,6 +58,23 @@ async def test_records_behind_the_mirror_are_counted_and_aged(world):
     await clock.advance(7)
     await watch.measure()
     assert _samples(metrics) == {"records": 2, "seconds": 7}
+
+
+async def test_what_expired_while_no_mirror_ran_is_known_until_one_goes_on(world):
+    """A mirror passes over it in silence, and a failback would say that nothing is missing."""
+    _, brokers, _, _ = world
+    log = brokers["east"].log(TP)
+    for value in range(9):
+        brokers["east"].append(TP, b"k", b"%d" % value)
+    place = TopicPartition(offsets_topic("east"), 0)
+    brokers["west"].append(place, *offset_entry("east", TP, 1))
+    asked = brokers["east"], brokers["west"], app.topology, "east"
+    assert await expired(*asked) == []
+    log.start_offset = 5
+    (found,) = await expired(*asked)
+    assert (found.tp, found.first, found.until, found.gone) == (TP, 2, 5, 3)
+    brokers["west"].append(place, *offset_entry("east", TP, 8))
+    assert await expired(*asked) == []
 
 
 def test_a_mirror_with_a_thousand_partitions_is_measured_in_time(monkeypatch):
