@@ -44,9 +44,13 @@ class HostWatch:
 
 
 def _behind_s(worker: LiveWorker) -> float:
-    """A partition that is stopped waits for an operator and not for a processor."""
+    """A partition that is stopped, or waits for a dependency, is not one that waits for a processor."""
     return max(
-        (held.get("behind_s", 0.0) for held in worker.partitions if not held.get("stopped_by")),
+        (
+            held.get("behind_s", 0.0)
+            for held in worker.partitions
+            if not (held.get("stopped_by") or held.get("waits_for"))
+        ),
         default=0.0,
     )
 

@@ -227,7 +227,14 @@ class RegionSwitch:
                 return
             bounds = await reader.bounds(await sources_of(self._brokers[target], self._topology))
             for name in (one for one in self._brokers if one not in (target, *away)):
-                copied = await taken(self._brokers[name], target)
+                try:
+                    copied = await self._in_time(taken(self._brokers[name], target))
+                except (BrokerUnavailable, DeadlinePassed) as error:
+                    if order.without_old:
+                        continue
+                    raise DependencyUnreachable(
+                        f"nothing was changed: what {name} has of {target} is unknown: {error}"
+                    ) from error
                 lost = sorted(await made_anew(reader, bounds, copied, SeenLogs()))
                 if not lost:
                     continue

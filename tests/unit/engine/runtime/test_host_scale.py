@@ -42,14 +42,19 @@ def _tell(state, pid, slot=0, *, ready=True, **held):
     (folder / f"{slot}.json").write_text(json.dumps(told))
 
 
-def test_the_oldest_record_of_all_partitions_counts_but_not_of_stopped_ones(tmp_path):
-    """A stopped partition is behind for ever, and waits for an operator."""
+@pytest.mark.parametrize(
+    "held",
+    [{"stopped_by": "changelog_lost", "phase": "stopped"}, {"waits_for": "schema_registry_away"}],
+)
+def test_the_oldest_record_counts_but_not_where_no_processor_helps(tmp_path, held):
+    """A stopped partition is behind for ever, and waits for an operator; another one waits for the schema
+    registry. Each process that is added for it is a rebalance."""
     watch, me = HostWatch(tmp_path), os.getpid()
     _tell(tmp_path, me, behind_s=7.5)
     assert watch.look([me], 0.0).starting, "one look shows no use of processors"
     assert watch.look([me], 0.5) is None
     assert watch.look([me], 2.0)[0] == 7.5
-    _tell(tmp_path, me, behind_s=7.5, stopped_by="changelog_lost", phase="stopped", ready=False)
+    _tell(tmp_path, me, behind_s=7.5, ready="waits_for" in held, **held)
     load = watch.look([me], 4.0)
     assert (load.behind_s, load.starting, load.idle) == (0.0, False, False)
 

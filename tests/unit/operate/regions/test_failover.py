@@ -10,7 +10,7 @@ from agents.app import app
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.command_errors import RegionBehind, RegionSuperseded
-from streams.core.errors import DependencyUnreachable, RefusedBySafety
+from streams.core.errors import BrokerUnavailable, DependencyUnreachable, RefusedBySafety
 from streams.core.records import headers
 from streams.core.types import CommittedOffset, TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
@@ -212,6 +212,21 @@ def test_a_mirror_that_copied_an_older_log_has_copied_nothing_of_this_one(record
         assert (one.first, one.records) == (0, 1)
 
     played(story)
+
+
+def test_a_region_that_does_not_say_what_it_copied_stops_no_change_without_the_old_one(monkeypatch):
+    """A lost region shall not wait for a third one that answers in part."""
+
+    async def silent(broker, source):
+        raise BrokerUnavailable("no leader")
+
+    async def story(world):
+        monkeypatch.setattr(failover, "taken", silent)
+        with pytest.raises(DependencyUnreachable, match="nothing was changed"):
+            await world.change("north")
+        assert (await world.change("north", without_old=True)).active == "north"
+
+    played(story, ("east", "west", "north"))
 
 
 def test_a_log_that_is_known_is_not_read_at_each_look(monkeypatch):
