@@ -24,7 +24,8 @@ help: ## List the targets
 
 setup: $(STAMP) ## Create .venv with everything the lock file names
 
-# pip compiles on one core, and passes over the files of packages that are no Python, as here.
+# At a terminal pip shows its downloads: on a slow network it would look hung. It compiles on one core, and passes over
+# the files of packages that are no Python, as here.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "setup: $(PYTHON) is missing or older than 3.11. Install Python 3.11 or newer," \
@@ -35,7 +36,7 @@ $(LOCKED): requirements.lock
 	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "setup: installing the locked packages, hashes checked (about 710 MB)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-version-check \
 	  --only-binary :all: $(addprefix --no-binary ,$(FROM_SOURCE)) --require-hashes --no-compile -r requirements.lock
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@

@@ -3,13 +3,17 @@ back."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlencode
 
 import jinja2
+from cachetools import LRUCache
+from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -124,9 +128,14 @@ def _templates(bundle: Bundle) -> jinja2.Environment:
     return found
 
 
+RENDERED_MAX: Final = 256
+"""pages, by role and tenant"""
+
+
 class _Shown:
     def __init__(self, console: Console, bundle: Bundle) -> None:
         self._console = console
+        self._rendered: LRUCache[tuple[str, str, str | None], list[bytes]] = LRUCache(RENDERED_MAX)
         self._pages = pages_of(console.pages)
         self._templates = _templates(bundle)
         self._templates.globals.update(
@@ -141,20 +150,30 @@ class _Shown:
                 asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/sign-in?{urlencode({'next': asked})}", 303)
             open_ = page.open_to(holder.token)
-            template = self._templates.get_template(f"{page.name if open_ else 'refused'}.html")
-            response = HTMLResponse(
-                template.render(
-                    page=page,
-                    pages=[one for one in self._pages if one.open_to(holder.token)],
-                    token=holder.token,
-                    csrf=holder.session.csrf if holder.session else "",
-                ),
-                200 if open_ else 403,
-            )
+            csrf = holder.session.csrf if holder.session else ""
+            body = escape(csrf).encode().join(self._parts(page, holder.token))
+            response = HTMLResponse(body, 200 if open_ else 403)
             name = self._console.gate.renewed(request) if holder.session else None
             return response if name is None else with_cookie(self._console.gate, name, response)
 
         return shown
+
+    def _parts(self, page: ConsolePage, token: AccessToken) -> list[bytes]:
+        """The page as role and tenant see it, cut where a session's CSRF token stands: it is all that differs
+        between two sessions."""
+        about = page.name, token.role, token.tenant
+        parts = self._rendered.get(about)
+        if parts is None:
+            place = secrets.token_hex(16)
+            name = page.name if page.open_to(token) else "refused"
+            html = self._templates.get_template(f"{name}.html").render(
+                page=page,
+                pages=[one for one in self._pages if one.open_to(token)],
+                token={"role": token.role, "tenant": token.tenant},
+                csrf=place,
+            )
+            parts = self._rendered[about] = html.encode().split(place.encode())
+        return parts
 
     async def sign_in(self, request: Request) -> Response:
         """The form that `POST /session` takes."""

@@ -47,6 +47,20 @@ async def test_a_page_is_not_cached_and_has_its_sessions_csrf_token(http, tokens
     assert tokens["read"] not in page.text
 
 
+async def test_a_page_of_one_session_holds_nothing_of_another(http, tokens):
+    """Pages are kept by role and tenant: a kept token or name would be another session's."""
+    seen = []
+    for name, tenant in (("read", "acme"), ("stranger", "globex"), ("read", "acme")):
+        await _signed_in(http, tokens[name])
+        page = (await http.get("/")).text
+        csrf = (await http.get("/session")).json()["csrf"]
+        assert page.count(csrf) == 2
+        assert f'data-tenant="{tenant}"' in page
+        seen.append((page, csrf))
+    for number, (page, _) in enumerate(seen):
+        assert not any(csrf in page for other, (_, csrf) in enumerate(seen) if other != number)
+
+
 async def test_text_of_the_url_is_escaped(http):
     """The return path comes from the URL, so it may contain an attacker's markup."""
     form = await http.get("/sign-in", params={"next": '/"><script>alert(1)</script>'})
