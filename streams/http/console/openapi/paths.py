@@ -68,7 +68,9 @@ def _overview() -> dict[str, Any]:
             "level": known,
             "health": obj({"verdict": VERDICT, "at_ms": COUNT, "findings": array(finding)}),
             "throughput": maybe(obj({"events_per_s": NUMBER, "minutes": minutes})),
-            "freshness": obj({**dict.fromkeys(seen, NUMBER), "beyond": FLAG}),
+            "freshness": obj(
+                {**dict.fromkeys(seen, NUMBER), "p95_trend_s": array(maybe(NUMBER)), "beyond": FLAG}
+            ),
             "error_budget": maybe(
                 obj(
                     {

@@ -7,9 +7,10 @@ increase."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from streams.core.clock import Clock
@@ -17,6 +18,7 @@ from streams.http.console.pipeline.workers import Sample
 
 SAMPLE_S: Final = 10.0
 WINDOW_S: Final = 3600.0
+SLICES: Final = 12
 WORKERS_MAX: Final = 1024
 """Workers with stored counters; beyond it, workers that are gone are dropped."""
 OBJECTIVE: Final = 0.999
@@ -70,9 +72,7 @@ class FreshnessSeries:
         """``covered_s``: the observed part of `WINDOW_S`. Quantiles are None without visible rows;
         ``beyond``: the last bound stands for a greater one."""
         first, last = self._samples[0], self._samples[-1]
-        buckets = sorted(
-            (bound, count - first.counted.get(bound, 0)) for bound, count in last.counted.items()
-        )
+        buckets = _increase(first.counted, last.counted)
         shares = {"p50_s": 0.5, "p95_s": 0.95, "p99_s": 0.99}
         found = {name: quantile(buckets, share) for name, share in shares.items()}
         bounds = [bound for bound, _ in buckets if bound != _INFINITY]
@@ -80,8 +80,27 @@ class FreshnessSeries:
             "window_s": WINDOW_S,
             "covered_s": min(WINDOW_S, last.at_s - first.at_s),
             **found,
+            "p95_trend_s": self.trend(),
             "beyond": bool(bounds) and found["p99_s"] == bounds[-1],
         }
+
+    def trend(self) -> list[float | None]:
+        """p95 in seconds of each of `SLICES` equal parts of the window, oldest first; None for a part without
+        visible rows, or before the first sample."""
+        now_s, part_s = self._samples[-1].at_s, WINDOW_S / SLICES
+        edges = [self._at(now_s - WINDOW_S + part_s * part) for part in range(SLICES + 1)]
+        return [
+            None if one is None or other is None else quantile(_increase(one, other), 0.95)
+            for one, other in pairwise(edges)
+        ]
+
+    def _at(self, at_s: float) -> Buckets | None:
+        """The counts of the last sample at or before it; of a part that began before the first sample, the first."""
+        behind = bisect_right(self._samples, at_s, key=lambda one: one.at_s)
+        if behind:
+            return self._samples[behind - 1].counted
+        began = self._samples[0].at_s < at_s + WINDOW_S / SLICES
+        return self._samples[0].counted if began else None
 
     def budget(self) -> dict[str, Any] | None:
         """The error budget of the window; None without visible rows. ``left`` -1: twice as much
@@ -99,6 +118,10 @@ class FreshnessSeries:
             "total": round(total),
             "left": 1 - (1 - good / total) / (1 - OBJECTIVE),
         }
+
+
+def _increase(before: Buckets, after: Buckets) -> list[tuple[float, float]]:
+    return sorted((bound, count - before.get(bound, 0)) for bound, count in after.items())
 
 
 def quantile(buckets: list[tuple[float, float]], share: float) -> float | None:

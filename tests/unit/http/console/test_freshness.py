@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.clock import VirtualClock
-from streams.http.console.pipeline.freshness import WINDOW_S, FreshnessSeries, quantile
+from streams.http.console.pipeline.freshness import SLICES, WINDOW_S, FreshnessSeries, quantile
 from streams.http.console.pipeline.workers import Sample
 
 BOUNDS = (1.0, 10.0, 60.0, float("inf"))
@@ -54,6 +54,23 @@ async def test_earlier_counts_are_excluded(series, clock):
     assert series.fields()["p95_s"] <= 1.0
     assert series.budget()["left"] == 1.0
     assert (series.budget()["good"], series.budget()["total"]) == (100, 100)
+
+
+async def test_the_trend_shows_when_rows_were_late(series, clock):
+    """ "Since when?" is the question that one figure of an hour leaves open."""
+    worker, part_s = Counters("0"), WINDOW_S / SLICES
+    await _take(series, clock, worker)
+    assert series.trend() == [None] * SLICES
+    for delay_s in (50.0, 0.5):
+        worker.delays += [delay_s] * 100
+        await _take(series, clock, worker, after_s=part_s)
+    early, late, good = series.trend()[-3:]
+    assert early is None
+    assert 10.0 < late <= 60.0
+    assert 0.0 < good <= 1.0
+    await _take(series, clock, worker, after_s=part_s)
+    assert series.trend()[-1] is None
+    assert series.trend()[-3:-1] == [late, good]
 
 
 async def test_a_bad_minute_leaves_the_figures_an_hour_later(series, clock):

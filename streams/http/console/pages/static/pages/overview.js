@@ -57,7 +57,7 @@ function headline(overview) {
       aside: `${throughput ? "applied, mean of the last 5 whole minutes of event time" : "ClickHouse does not answer"}${
         readPerS === null ? "" : `; ${rate({ events_per_s: readPerS })} records/s read now`}`,
       trend: throughput && sparkline(perMinute(overview).events.slice(0, -1)) },
-    { name: "Freshness, p95", value: late(freshness),
+    { name: "Freshness, p95", value: late(freshness), trend: sparkline(freshness.p95_trend_s),
       aside: `last ${seconds(freshness.window_s)}; ${written(freshness.newest_window_age_s)}` },
     ...ofAll(overview),
     { name: "Dead letters, last hour", href: "/dead-letters?since=-1h", value: count(letters), tone: letters ? "warn" : null },
