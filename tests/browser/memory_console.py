@@ -291,6 +291,7 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
         ["w-0", 1, 0.0, 900.0, _slots()[0], _slots()[-1] + 300, 1 << 28]
     ],
     "bytes_on_disk": lambda: [[360_000, 360_000]],
+    "AS part, count()": lambda: [[3, 4], [11, 2]],
     "SELECT count()": lambda: [[6]],
     "FROM ledger_local": _ledger,
     "SELECT model, card": lambda: [[MODEL, json.dumps(_CARD)]],

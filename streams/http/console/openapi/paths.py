@@ -80,7 +80,7 @@ def _overview() -> dict[str, Any]:
                 )
             ),
             "lag": maybe(obj({"records": maybe(COUNT), "partitions": array(ANYTHING)})),
-            "dead_letters": obj({"last_hour": maybe(COUNT)}),
+            "dead_letters": obj({"last_hour": maybe(COUNT), "course": maybe(array(COUNT))}),
             "breakers": maybe(array(obj(dict.fromkeys(("worker", "dependency", "state"), TEXT)))),
             "services": array(obj({"name": TEXT, "ok": FLAG, "detail": TEXT})),
             "workers": maybe(array(ANYTHING)),

@@ -31,6 +31,9 @@ from streams.http.console.shards import ShardReader
 LIVE_S: Final = 1.0
 _MINUTES: Final = 60
 _RATE_MINUTES: Final = 5
+_HOUR_S: Final = 3600
+_PARTS: Final = 12
+"""of the hour, in the course of dead letters"""
 _NULL: Final = msgspec.Raw(b"null")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -43,9 +46,10 @@ WHERE w >= toDateTime({start:UInt32}, 'UTC') AND w < toDateTime({stop:UInt32}, '
 GROUP BY t
 """
 _DEAD = """
-SELECT count()
+SELECT least(intDiv(toUnixTimestamp(at) - {start:UInt32}, {part_s:UInt32}), {parts:UInt32} - 1) AS part, count()
 FROM dead_letters_local FINAL
 WHERE at >= toDateTime({start:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenant = {tenant:String})
+GROUP BY part
 """
 
 
@@ -101,7 +105,7 @@ class OverviewHandler:
         return {
             "throughput": throughput,
             "newest_window_age_s": row_age_s,
-            "dead_letters": {"last_hour": dead},
+            "dead_letters": {"last_hour": None if dead is None else sum(dead), "course": dead},
         }
 
     async def _now(self) -> _Live:
@@ -148,16 +152,17 @@ class OverviewHandler:
         }
         return _Live(level, self._freshness.fields(), fields)
 
-    async def _stored(self, tenant: str) -> tuple[dict[str, Any], float | None, int] | None:
-        """Events by minute, the age of the newest row, dead letters; None: ClickHouse is
-        unavailable."""
+    async def _stored(self, tenant: str) -> tuple[dict[str, Any], float | None, list[int]] | None:
+        """Events by minute, the age of the newest row, dead letters by part of the hour; None: ClickHouse
+        is unavailable."""
         now_ms = self._clock.now_ms()
         stop_s = now_ms // 60_000 * 60
         given = {"tenant": tenant, "start": stop_s - _MINUTES * 60, "stop": stop_s + 60}
+        hour = {"start": now_ms // 1000 - _HOUR_S, "part_s": _HOUR_S // _PARTS, "parts": _PARTS}
         try:
             rows, dead = await asyncio.gather(
                 self._shards.of_all(_EVENTS, given),
-                self._shards.of_all(_DEAD, {**given, "start": now_ms // 1000 - 3600}),
+                self._shards.of_all(_DEAD, {"tenant": tenant, **hour}),
             )
         except TransientError:
             return None
@@ -172,7 +177,10 @@ class OverviewHandler:
         }
         newest_ms = max((at for _, _, at in rows), default=None)
         age_s = None if newest_ms is None else max(0, now_ms - newest_ms) / 1000
-        return throughput, age_s, sum(row[0] for row in dead)
+        course = [0] * _PARTS
+        for part, count in dead:
+            course[part] += count
+        return throughput, age_s, course
 
 
 def _of_one_tenant(fields: dict[str, Any]) -> dict[str, Any]:

@@ -50,9 +50,20 @@ async def test_an_overview_without_answers_shows_unknown(http, bearer):
     assert found["throughput"] is None
     assert found["error_budget"] is None
     assert found["freshness"]["p95_s"] is None
-    assert found["dead_letters"]["last_hour"] is None
+    assert found["dead_letters"] == {"last_hour": None, "course": None}
     assert found["level"]["level"] is None
     assert found["level"]["name"] == "unknown"
+
+
+async def test_dead_letters_are_counted_by_parts_of_the_hour(http, bearer, monkeypatch):
+    """Whether they begin or end now is seen in their course, over all shards, and not in their sum."""
+
+    async def of_all(self, sql, parameters):
+        return [[0, 3], [11, 1], [11, 2]] if "dead_letters" in sql else []
+
+    monkeypatch.setattr(ShardReader, "of_all", of_all)
+    found = (await http.get("/overview", headers=bearer("admin"))).json()["dead_letters"]
+    assert found == {"last_hour": 6, "course": [3, *[0] * 10, 3]}
 
 
 async def test_unread_records_without_a_worker_are_red(http, bearer, broker):

@@ -60,7 +60,7 @@ function headline(overview) {
     { name: "Freshness, p95", value: late(freshness), trend: sparkline(freshness.p95_trend_s),
       aside: `last ${seconds(freshness.window_s)}; ${written(freshness.newest_window_age_s)}` },
     ...ofAll(overview),
-    { name: "Dead letters, last hour", href: "/dead-letters?since=-1h", value: count(letters), tone: letters ? "warn" : null },
+    { name: "Dead letters, last hour", href: "/dead-letters?since=-1h", trend: dead_letters?.course && sparkline(dead_letters.course), value: count(letters), tone: letters ? "warn" : null },
     { name: "Service level", value: level ? LEVELS[level.level] ?? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
       aside: level?.reasons.join("; ") },
   ];
