@@ -56,7 +56,7 @@ $(PROMTOOL): $(LOCKED)
 
 $(PROMETHEUS): $(LOCKED)
 	@ops/prometheus/fetch.sh $(BIN) prometheus || \
-	  echo "setup: prometheus could not be fetched with apt; pods are not scaled by what workers tell" >&2
+	  echo "setup: prometheus could not be fetched with apt; none writes to an edge" >&2
 
 # Nor is a browser. Without one the console's pages are not looked at, which CI does not accept.
 $(CHROMIUM): $(LOCKED) | $(PROMTOOL) # apt works for one at a time
@@ -125,7 +125,7 @@ RUNS ?= 1
 test-faults: $(STAMP) $(PROMETHEUS) ## Laws in full, SEEDS=N more histories, then faults on real processes
 	TEST_SEEDS=100 TEST_DEPTH=whole $(BIN)/python -m pytest tests/simulation tests/properties \
 	  tests/unit/engine/state/test_outbox.py tests/unit/http/edge/test_edge_fuzz.py
-	$(BIN)/python -m pytest -m long tests/integration
+	$(BIN)/python -m pytest -m long tests/integration tests/unit/http/edge/metrics
 	$(BIN)/python -m streams.dev.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
 	for story in growth jobs rebuilt stream; do \
 	  $(BIN)/python -m streams.dev.simulation --story $$story --first $(FIRST_SEED) --seeds $$(($(SEEDS) / 5)) || exit 1; \

@@ -1,5 +1,5 @@
 """The first two of three tiers follow a stepped load: processes of a pool, and worker processes of a host.
-The third, pods, joins and leaves as in `test_rebalances`."""
+The third, pods, follows in the simulation (`test_scaled_pods`), and joins and leaves as in `test_rebalances`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ HELD_PER_S = 10
 QUIET_S = 130
 
 
-async def _send(world, rng, sent, count):
+async def send_events(world, rng, sent, count):
     producer = world.broker.plain_producer()
     for _ in range(count):
         value = float(rng.randrange(100))
@@ -45,7 +45,7 @@ async def _story(world, sizes, sent):
     processes[0].start()
     for seconds, per_s in STEPS:
         for _ in range(seconds):
-            await _send(world, rng, sent, per_s)
+            await send_events(world, rng, sent, per_s)
             await asyncio.sleep(1.0)
             witness.look()
             decision = scale.step(HostLoad(0.0, per_s / HELD_PER_S), world.clock.monotonic())

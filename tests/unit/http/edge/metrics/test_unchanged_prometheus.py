@@ -1,11 +1,12 @@
 """A Prometheus of Debian scrapes itself and writes to an edge that listens. Skipped where there is
-none: `apt-get install prometheus`."""
+none: `ops/prometheus/fetch.sh .venv/bin prometheus`."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 
 from streams.core.process.listener import bound
 
-PROMETHEUS = shutil.which("prometheus")
+PROMETHEUS = shutil.which("prometheus") or shutil.which(
+    "prometheus", path=str(Path(sys.executable).parent)
+)
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus on this machine"),
