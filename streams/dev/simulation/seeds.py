@@ -44,8 +44,15 @@ def try_seed(seed: int, story: str, broken: str | None = None) -> FailedSeed | N
         try:
             simulate(seed, STORIES[story])
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
-            return FailedSeed(seed, broken, f"{type(error).__name__}: {error}"[:2000], story)
+            return FailedSeed(seed, broken, _described(error)[:2000], story)
     return None
+
+
+def _described(error: BaseException) -> str:
+    """A group is described by its errors: it says nothing itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(map(_described, error.exceptions)))
+    return f"{type(error).__name__}: {error}"
 
 
 def processes(jobs: int) -> ProcessPoolExecutor:
@@ -132,4 +139,4 @@ def _try(app_name: str, seed: int) -> SeedOutcome:
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
-        return SeedOutcome(seed, f"{type(error).__name__}: {error}"[:2000], frozenset())
+        return SeedOutcome(seed, _described(error)[:2000], frozenset())
