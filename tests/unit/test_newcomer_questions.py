@@ -18,7 +18,7 @@ HEADING = re.compile(r"^(#+) (.+)$")
 
 QUESTIONS = {
     "where is a duplicate decided": (
-        ["ARCHITECTURE.md", "streams/engine/identities/seen_events.py"],
+        ["streams/engine/identities/seen_events.py"],
         ("class SeenEvents", "duplicate"),
     ),
     "what happens at kill -9 between C3 and C4": (
