@@ -1,4 +1,4 @@
-"""What changed, and when: outages, workers, owners of partitions, health; and what operators ordered."""
+"""What changed, and when: outages, workers, versions, owners of partitions, health; and what operators ordered."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.rule import Health
 
 KEPT: Final = 1_000
+_SHOWN: Final = 8
+"""workers or partitions of one change that are named"""
+NO_VERSION: Final[Mapping[str, str]] = {}
 
-Kind: TypeAlias = Literal["outage", "worker", "rebalance", "health", "replay", "skip"]
+Kind: TypeAlias = Literal["outage", "worker", "deploy", "rebalance", "health", "replay", "skip"]
 
 
 class PipelineChange(NamedTuple):
-    """``subject``: a service, worker, topic or plan; ``bad``: something became worse."""
+    """``subject``: a service, worker, version, topic or plan; ``bad``: something became worse."""
 
     at_ms: int
     kind: Kind
@@ -32,6 +35,7 @@ class ObservedChanges:
         self._changes: deque[PipelineChange] = deque(maxlen=KEPT)
         self._services: dict[str, tuple[bool, int]] = {}
         self._workers: dict[str, int] | None = None
+        self._versions: dict[str, str] = {}
         self._owners: dict[tuple[str, str, int], str | None] = {}
         self._verdict: Severity | None = None
 
@@ -41,9 +45,12 @@ class ObservedChanges:
         services: Iterable[Mapping[str, Any]],
         workers: Sequence[LiveWorker],
         health: Health,
+        versions: Mapping[str, str] = NO_VERSION,
     ) -> None:
+        """``versions``: of workers, by slot; those that say none keep the one that is known."""
         self._outages(now_ms, services)
         self._processes(now_ms, {str(worker.slot): worker.pid for worker in workers})
+        self._deploys(now_ms, versions)
         self._rebalances(now_ms, health)
         self._judged(now_ms, health)
 
@@ -84,6 +91,23 @@ class ObservedChanges:
                 text = f"restarted: process {now} replaces {was}"
                 self._note(now_ms, "worker", f"worker {slot}", text, bad=False)
 
+    def _deploys(self, now_ms: int, versions: Mapping[str, str]) -> None:
+        """One change for all workers that changed alike between two samples; the first version of a new
+        worker is one only if no other worker runs it."""
+        known, changed = {*self._versions.values()}, dict[tuple[str, str], list[str]]()
+        for slot, now in sorted(versions.items()):
+            was = self._versions.get(slot, "")
+            if was != now and known and (was or now not in known):
+                changed.setdefault((was, now), []).append(slot)
+        self._versions |= versions
+        for (was, now), slots in changed.items():
+            named = ", ".join(slots[:_SHOWN]) + (
+                f" and {len(slots) - _SHOWN} more" if len(slots) > _SHOWN else ""
+            )
+            before = f" in place of {was}" if was else ""
+            text = f"runs on worker{'s' if len(slots) > 1 else ''} {named}{before}"
+            self._note(now_ms, "deploy", f"version {now}", text, bad=False)
+
     def _rebalances(self, now_ms: int, health: Health) -> None:
         """An unknown owner, as during a rebalance, is none: what counts is the next known one."""
         moved: dict[tuple[str, str], list[int]] = {}
@@ -97,8 +121,8 @@ class ObservedChanges:
             if before is not None and before != owner:
                 moved.setdefault(place[:2], []).append(place[2])
         for (group, topic), partitions in sorted(moved.items()):
-            named = ", ".join(map(str, sorted(partitions)[:8]))
-            more = f" and {len(partitions) - 8} more" if len(partitions) > 8 else ""
+            named = ", ".join(map(str, sorted(partitions)[:_SHOWN]))
+            more = f" and {len(partitions) - _SHOWN} more" if len(partitions) > _SHOWN else ""
             text = f"group {group}: partitions {named}{more} have another worker"
             self._note(now_ms, "rebalance", topic, text, bad=False)
 

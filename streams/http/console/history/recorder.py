@@ -50,5 +50,6 @@ class PipelineRecorder:
         )
         self.freshness.take(survey.of("freshness_seconds_bucket"))
         self.backlogs.take(health.partitions)
-        self.changes.take(self._clock.now_ms(), services, survey.workers, health)
+        versions = {one.worker: one.labels.get("version", "") for one in survey.of("build_info")}
+        self.changes.take(self._clock.now_ms(), services, survey.workers, health, versions)
         self.alerts.take(self._clock.now_ms(), health.findings)

@@ -28,6 +28,7 @@ _ANSWER_S = 2.0
 READ: Final = frozenset(
     {
         "breaker_state",
+        "build_info",
         "event_time_lag_seconds",
         "freshness_seconds_bucket",
         "jobs_processes",

@@ -94,3 +94,19 @@ def test_a_verdict_that_falls_names_its_first_finding(seen):
         ("pipeline", "healthy became red: m: has no members", True),
         ("pipeline", "red became healthy", False),
     ]
+
+
+def test_a_deploy_is_one_change_for_all_workers_that_it_replaced(seen):
+    """Most of what breaks at 14:02 was deployed at 14:01."""
+    old, new = {"0": "1.0", "1": "1.0"}, {"0": "1.1", "1": "1.1"}
+    seen.take(11_000, UP, ONE, _health("a", "a"), old)
+    seen.take(21_000, UP, ONE, _health("a", "a"), {**old, "2": "1.0"})
+    seen.take(31_000, UP, ONE, _health("a", "a"))
+    assert _said(seen) == []
+    seen.take(41_000, UP, ONE, _health("a", "a"), new)
+    seen.take(51_000, UP, ONE, _health("a", "a"), {"3": "2.0"})
+    assert _said(seen) == [
+        ("version 1.1", "runs on workers 0, 1 in place of 1.0", False),
+        ("version 2.0", "runs on worker 3", False),
+    ]
+    assert {one.kind for one in seen.since(0)} == {"deploy"}

@@ -18,6 +18,7 @@ dia_freshness_seconds_bucket{le="1.0"} 50
 dia_freshness_seconds_bucket{le="10.0"} 1998
 dia_freshness_seconds_bucket{le="30.0"} 2000
 dia_freshness_seconds_bucket{le="+Inf"} 2000
+dia_build_info{process="worker",version="1.0"} 1.0
 dia_event_time_lag_seconds{topic="model.metrics",partition="1"} 42
 dia_breaker_state{dependency="redis",state="open"} 1
 dia_breaker_state{dependency="redis",state="closed"} 0
@@ -96,8 +97,8 @@ async def test_an_unavailable_lag_is_null(http, bearer, monkeypatch):
     assert found["health"]["verdict"] == "unknown"
 
 
-async def test_metrics_of_workers_are_added(http, bearer, measured):
-    """Lag by partition, quantiles by bucket, and the error budget of the objective."""
+async def test_metrics_of_workers_are_added(http, bearer, measured, process):
+    """Lag by partition, quantiles by bucket, the error budget of the objective, and versions for deploys."""
     found = (await http.get("/overview", headers=bearer("admin"))).json()
     [held] = [one for one in found["lag"]["partitions"] if one["worker"] is not None]
     assert (held["topic"], held["partition"], held["phase"]) == ("model.metrics", 1, "ready")
@@ -105,6 +106,9 @@ async def test_metrics_of_workers_are_added(http, bearer, measured):
     shown = (await http.get("/api/pipeline", headers=bearer("admin"))).json()["partitions"]
     watermarks = {one["event_time_lag_s"] for one in shown if one["topic"] == "model.metrics"}
     assert watermarks == {None, 42.0}
+    recorder = process.console.history._recorder
+    await recorder.sample()
+    assert recorder.changes._versions == {"0": "1.0"}
 
 
 async def test_a_bound_token_sees_no_figure_of_other_tenants(http, bearer, broker, measured):

@@ -8,7 +8,7 @@ import { Panel } from "./panel.js";
 
 const COURSES = { "caught up": "good", "keeping up": "good", "catching up": "warn", "falling behind": "bad",
   "standing still": "bad", unknown: "muted" };
-const KINDS = { outage: "Service", worker: "Worker", rebalance: "Rebalance", health: "Health", replay: "Replay", skip: "Skip" };
+const KINDS = { outage: "Service", worker: "Worker", deploy: "Deploy", rebalance: "Rebalance", health: "Health", replay: "Replay", skip: "Skip" };
 const TONES = { red: "bad", unknown: "warn", warning: "warn" };
 const alerts = new Panel($("alerts"));
 const behind = new Panel($("behind"));
