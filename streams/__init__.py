@@ -151,6 +151,8 @@ _DECLARATIONS: Final = {"Avro": "avro", "JsonSchema": "json_schema", "Protobuf":
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("streams.core.process.version").app_version()
     if name in _DECLARATIONS:
         named = import_module("streams.core.formats.named")
         return named.declaration(_DECLARATIONS[name])
@@ -160,4 +162,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "__version__"]

@@ -104,6 +104,7 @@ class AppTester:
             self._loop,
             settings,
             agents,
+            topology=app.topology,
             start_ms=now_ms,
             targets=targets,
             background=app.background,

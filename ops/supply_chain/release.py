@@ -1,8 +1,11 @@
-"""What is released: `make release` writes dist/ with the wheel, the bills of materials, a statement of how they were
-made, and SHA256SUMS, which a maintainer signs.
+"""What is released: `make release` writes dist/ with the framework's wheel, the bills of materials, a
+statement of how they were made, and SHA256SUMS, which a maintainer signs.
 
-The wheel is built twice, from two exports of the commit, and must be the same bytes. Nothing of the machine or of
-the time goes into any file, so a reader who builds the commit gets the files that were released.
+The wheel holds `streams` without what measures and tests it. `schemas`, `tables` and `agents` are the
+built-in app, which a worker's image has; on the package index these names belong to other projects.
+
+The release builds the wheel twice, from two exports of the commit, and compares the bytes. No file holds
+the time or a name of the machine, so whoever builds the commit gets the same files.
 """
 
 from __future__ import annotations
@@ -24,7 +27,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 import sbom
 
 ROOT = Path(__file__).parents[2]
-BUILD_TYPE = "urn:dia:wheel-of-uv_build"
+BUILD_TYPE = "urn:dia:framework-wheel-of-uv_build"
+PACKAGES = 'module-name = ["schemas", "streams", "tables", "agents"]\n'
+NOT_TO_BE_PUBLISHED = '  "Private :: Do Not Upload",\n'
+KEPT_OF_DEV = (
+    *(
+        "__init__.py",
+        "local",
+        "simulation/__init__.py",
+        "simulation/loop.py",
+        "simulation/world.py",
+    ),
+    *("simulation/apps/__init__.py", "simulation/apps/app_results.py"),
+)
+"""The local stack, and the virtual machines of `streams.testing`."""
 EXIT_DIFFERENT = 1
 
 
@@ -38,6 +54,25 @@ def export(commit: str, folder: Path) -> None:
     )
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(folder, filter="data")
+
+
+def framework(source: Path) -> None:
+    """Leave in the exported ``source`` what the published wheel is made of."""
+    project = source / "pyproject.toml"
+    text = project.read_text()
+    for old, new in ((PACKAGES, 'module-name = ["streams"]\n'), (NOT_TO_BE_PUBLISHED, "")):
+        if text.count(old) != 1:
+            raise SystemExit(f"release: pyproject.toml has not one line {old.strip()!r}")
+        text = text.replace(old, new)
+    project.write_text(text)
+    dev = source / "streams" / "dev"
+    kept = {dev / name for name in KEPT_OF_DEV}
+    for file in [path for path in dev.rglob("*") if path.is_file()]:
+        if not kept & {file, *file.parents}:
+            file.unlink()
+    for folder in sorted((path for path in dev.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def wheel(source: Path, folder: Path) -> Path:
@@ -98,6 +133,7 @@ def write(commit: str, folder: Path) -> list[Path]:
             source.mkdir()
             out.mkdir()
             export(commit, source)
+            framework(source)
             built.append(wheel(source, out))
         if built[0].read_bytes() != built[1].read_bytes():
             print("release: two builds of one commit differ; nothing is written", file=sys.stderr)

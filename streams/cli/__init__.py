@@ -224,14 +224,14 @@ def _name_context(error: DiaError, argv: Sequence[str]) -> None:
 
 
 def _is_left_out(error: Exception) -> bool:
-    """The worker image has no generator, bench, demo or simulation."""
+    """A worker's image and the published wheel have no generator, bench, demo or simulation."""
     return isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("streams.dev.")
 
 
 def _left_out(error: Exception) -> int:
     module = getattr(error, "name", "")
     refused = UsageError(
-        f"{module} is not part of a worker's image. Run this command from a checkout of dia."
+        f"{module} is not part of a worker's image, nor of the published package. Run this command from a checkout of dia."
     )
     show_error(refused)
     return refused.exit_code

@@ -9,9 +9,11 @@ from pathlib import Path
 from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.core import kernels
 from streams.core.settings import Settings
+from streams.engine.app.loading import built_in_present
 
 DISTRIBUTION = "dia-streams"
 PACKAGES = ("schemas", "streams", "tables", "agents")
+"""of a checkout; the published wheel has `streams` alone"""
 PYTHON_MIN = (3, 11)
 
 
@@ -61,7 +63,8 @@ def _kernels(settings: Settings) -> DoctorFinding:
 
 
 def _package_names() -> DoctorFinding:
-    owners = sorted(foreign_owners())
+    ours = tuple(name for name in PACKAGES if name == "streams" or built_in_present())
+    owners = sorted(foreign_owners(ours))
     if owners:
         named = ", ".join(f"{package} of {distribution}" for distribution, package in owners)
         return DoctorFinding(
@@ -70,7 +73,7 @@ def _package_names() -> DoctorFinding:
             f"taken by other packages: {named}",
             "use an environment of its own: make setup",
         )
-    return DoctorFinding("package names", FindingLevel.OK, ", ".join(PACKAGES) + " are ours")
+    return DoctorFinding("package names", FindingLevel.OK, f"ours: {', '.join(ours)}")
 
 
 def _local_extra() -> DoctorFinding:

@@ -10,7 +10,6 @@ from hashlib import sha256
 from random import Random
 from typing import Any, NoReturn, Protocol, Self
 
-from agents.app import app
 from streams.connect.broker.memory.admin import MemoryAdmin
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.memory.cluster import Cluster
@@ -31,6 +30,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop
 from streams.engine.agents.job_agent import Agent
+from streams.engine.app.loading import BUILT_IN, load_app
 from streams.engine.runtime.effects.effects import RollUp
 from streams.engine.runtime.identity import member_id
 from streams.engine.runtime.worker import Worker
@@ -71,13 +71,13 @@ class World:
     agents: Sequence[Agent]
     shard_count: int = 2
     partitions: int = 2
-    topology: Topology = app.topology
+    topology: Topology = field(default_factory=lambda: load_app(BUILT_IN).topology)
     start_ms: int = 1_760_000_000_000
     first_offset: int = 0
     background: Sequence[BackgroundTask] = ()
     replicas: int = 1
     """of every shard"""
-    targets: Targets = field(default_factory=lambda: app.targets)
+    targets: Targets = field(default_factory=lambda: load_app(BUILT_IN).targets)
     """where rows of the agents may go"""
     clock: LoopClock = field(init=False)
     broker_clock: LoopClock = field(init=False)

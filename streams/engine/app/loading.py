@@ -1,7 +1,7 @@
 """Finds the app of a process.
 
 The first of these decides: ``--app``/``-A``, the setting ``DIA_APP``, ``[tool.dia] app`` of the
-pyproject.toml in the working folder or the nearest folder above, the built-in app.
+pyproject.toml in the working folder or the nearest folder above, the built-in app, which a checkout and a worker's image have.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from streams.engine.app.app import App
 BUILT_IN: Final = "agents.app:app"
 ATTRIBUTE: Final = "app"
 """default attribute of a module"""
+_INSTALLED: Final = Path(__file__).parents[3]
 _FORM = "Write MODULE:ATTRIBUTE, for example --app acme.orders:app"
 
 
@@ -34,6 +35,12 @@ def load_app(name: str) -> App:
 
     Modules of the working folder are found after installed ones. Raises `UsageError`.
     """
+    if name == BUILT_IN and not built_in_present():
+        raise UsageError(
+            "no app is named, and this installation holds none: it is the framework alone. Name yours by "
+            "--app MODULE:ATTRIBUTE, DIA_APP, or app in [tool.dia] of pyproject.toml; dia init NAME "
+            "writes a project with one."
+        )
     module_name, _, attribute = name.partition(":")
     if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
         raise UsageError(f"--app {name!r} names no module. {_FORM}.")
@@ -47,6 +54,11 @@ def load_app(name: str) -> App:
         )
     found.check()
     return found
+
+
+def built_in_present() -> bool:
+    """A package `agents` that is installed may be another project's."""
+    return (_INSTALLED / "agents" / "app.py").is_file()
 
 
 def _module(name: str, module_name: str) -> Any:

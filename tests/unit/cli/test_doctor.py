@@ -235,7 +235,7 @@ def test_a_full_disk_is_a_failure(monkeypatch):
 
 def test_other_distributions_with_package_names_of_dia_are_a_failure(monkeypatch):
     """PyTables also installs a package `tables`."""
-    monkeypatch.setattr(machine, "foreign_owners", lambda: {("tables", "tables")})
+    monkeypatch.setattr(machine, "foreign_owners", lambda names: {("tables", "tables")})
     found = {f.check: f for f in machine.examine(Settings())}
     assert found["package names"].level is FindingLevel.FAILURE
     assert "tables of tables" in found["package names"].detail

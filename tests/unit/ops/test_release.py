@@ -7,6 +7,8 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -46,9 +48,51 @@ def test_the_wheel_holds_what_is_committed_and_nothing_else(released):
         names = [name for name in packed.namelist() if not name.endswith("/")]
     held = {name for name in names if ".dist-info/" not in name}
     assert held <= committed
+    assert {name.partition("/")[0] for name in names} == {"streams", "dia_streams-0.1.0.dist-info"}
+    local = ("streams/dev/local/", "streams/dev/simulation/world.py")
     assert {
-        name for name in committed if name.startswith("streams/") and name.endswith(".py")
+        name
+        for name in committed
+        if name.startswith(("streams/", *local)) and not name.startswith("streams/dev/")
     } <= held
+    assert {name for name in committed if name.startswith(local)} <= held
+    left_out = ("bench", "demo", "regions", "workload", "simulation/faults")
+    assert not any(name.startswith(f"streams/dev/{one}/") for name in names for one in left_out)
+
+
+WITHOUT_THE_APP = """
+import importlib, sys
+import streams, streams.testing, streams.training, streams.pytest_plugin
+from streams.cli import GROUPS, command, run
+for name in GROUPS:
+    importlib.import_module(f"streams.cli.{name}")
+print(streams.__version__, streams.__file__)
+print(run(command(), ["worker"]), run(command(), ["demo"]), run(command(), ["init", "acme"]))
+"""
+
+
+def test_the_wheel_works_without_the_built_in_app(released, tmp_path):
+    """In an environment where `agents` is another project's package, or none."""
+    _, (wheel, *_) = released
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "site")
+        assert "Private" not in packed.read("dia_streams-0.1.0.dist-info/METADATA").decode()
+    installed = sysconfig.get_path("purelib")
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", WITHOUT_THE_APP],  # no .pth file leads to the checkout
+        env={"PATH": "", "PYTHONPATH": f"{tmp_path / 'site'}:{installed}", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    first, *_, last = done.stdout.splitlines() or [""]
+    assert first == f"0.1.0 {tmp_path}/site/streams/__init__.py", done.stderr
+    assert last == "2 2 0", done.stderr
+    assert "no app is named, and this installation holds none" in done.stderr
+    assert "streams.dev.demo is not part of" in done.stderr
+    assert (tmp_path / "acme" / "acme" / "app.py").is_file()
 
 
 def test_a_wheel_does_not_depend_on_times_and_modes_of_its_files(released, tmp_path):
@@ -57,6 +101,7 @@ def test_a_wheel_does_not_depend_on_times_and_modes_of_its_files(released, tmp_p
     source = tmp_path / "source"
     source.mkdir()
     release.export(commit, source)
+    release.framework(source)
     for number, file in enumerate(path for path in source.rglob("*") if path.is_file()):
         file.chmod(0o600)
         subprocess.os.utime(file, (number, number))
