@@ -271,6 +271,7 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     "SELECT DISTINCT tenant": lambda: [[TENANT]],
     "SELECT DISTINCT model": lambda: [[MODEL]],
     "SELECT DISTINCT metric": lambda: [[METRIC], [OTHER_METRIC]],
+    "AS at, max(behind_s)": lambda: [[at, 9.0] for at in _slots()],
     "SELECT toUnixTimestamp(w)": lambda: [
         [_minute_s() - 60 * age, EVENTS_A_MINUTE, _minute_s() * 1000] for age in range(30)
     ],
@@ -287,10 +288,13 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     "max(memory_bytes), max(behind_s)": lambda: [
         ["w-0", 1, at, 0.5 * (at - _slots()[0]), 1 << 28, 1.5, 0.25] for at in _slots()
     ],
+    "toUnixTimestamp(min(w)), toUnixTimestamp(max(w)) FROM": lambda: [
+        [f"w-{number}", 1, _slots()[3 * number], _slots()[-1] + 300] for number in range(3)
+    ],
     "min(cpu_s), max(cpu_s)": lambda: [
         ["w-0", 1, 0.0, 900.0, _slots()[0], _slots()[-1] + 300, 1 << 28]
     ],
-    "bytes_on_disk": lambda: [[360_000, 360_000]],
+    "bytes_on_disk": lambda: [[360_000, 360_000, 1e12]],
     "AS part, count()": lambda: [[3, 4], [11, 2]],
     "SELECT count()": lambda: [[6]],
     "FROM ledger_local": _ledger,

@@ -253,6 +253,7 @@ def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
     change = ProcessChange(at_ms=1_796_040_000_000, before=1, after=2, why="9.0 s behind")
     told.changed(change).write(console.settings.state_path())
     _look(page, console, "/capacity?growth=30%25")
+    expect(page.locator("#hosts tbody tr").first).to_contain_text("up to 9.0 s behind")
     expect(page.locator("#scaling")).to_contain_text("2 processes now, 1 to 4 by the load.")
     expect(page.locator("#scaling tbody tr")).to_contain_text("9.0 s behind")
     expect(page.locator("#load .chart")).to_be_visible()
