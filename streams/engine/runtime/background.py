@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -25,7 +25,18 @@ from streams.core.types import Broker, Headers, PlainProducer
 from streams.engine.decode.codecs import settled
 from streams.engine.streams.sending import header_pairs, key_bytes, made_here, value_bytes
 
+_LOOK_S: Final = 60.0
+"""between two looks at the time of day"""
+_AHEAD_MAX_S: Final = 3600.0
+
 log = structlog.get_logger(__name__)
+
+
+def _next_s(task: BackgroundTask, behind_s: float) -> float:
+    """The first minute of its expression behind ``behind_s``, in epoch seconds."""
+    local = datetime.fromtimestamp(behind_s, UTC).astimezone(ZoneInfo(task.timezone))
+    due: datetime = croniter(task.cron, local).get_next(datetime)
+    return due.timestamp()
 
 
 class Background:
@@ -78,17 +89,27 @@ class Background:
         if task.interval_s is None and not task.cron:
             await self._once(task)
             return
+        due_s = float("-inf")
         while True:
-            await self._clock.sleep(self._pause_s(task))
+            if task.interval_s is not None:
+                await self._clock.sleep(task.interval_s)
+            else:
+                due_s = await self._minute_of(task, due_s)
             await self._once(task)
 
-    def _pause_s(self, task: BackgroundTask) -> float:
-        if task.interval_s is not None:
-            return task.interval_s
-        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        local = now.astimezone(ZoneInfo(task.timezone))
-        due: datetime = croniter(task.cron, local).get_next(datetime)
-        return (due - local).total_seconds()
+    async def _minute_of(self, task: BackgroundTask, last_s: float) -> float:
+        """Wait for the first minute of ``task`` behind ``last_s``, epoch seconds as the result. A sleep goes
+        by another clock than the time of day: the end of a long one is before a minute as often as behind it.
+        So that time is looked at again, and a minute that was run is not due again."""
+        due_s = seen_s = float("inf")
+        while (now_s := self._clock.now_ms() / 1000) < due_s:
+            if now_s < seen_s:  # at first, and once the clock was set back
+                # One that was far ahead does not hold up the minutes of the right time.
+                behind_s = max(now_s, last_s) if last_s - now_s < _AHEAD_MAX_S else now_s
+                due_s = _next_s(task, behind_s)
+            seen_s = now_s
+            await self._clock.sleep(min(due_s - now_s, _LOOK_S))
+        return due_s
 
     async def _once(self, task: BackgroundTask) -> None:
         try:
