@@ -180,7 +180,7 @@ def series(
     question = Question(view.key_of(given), grain, start_s, stop_s, step_ms)
     require_shards(settings)
     try:
-        points = read(settings, view.reading(question, figures))
+        points = read(settings, view.reading(question, figures), run.printer().warn)
     except ShardUnavailable as error:
         raise DependencyUnreachable(str(error)) from error
     _print_points(run, view, figures, points, form, file)

@@ -89,6 +89,11 @@ class Shard:
         """Whether a server has confirmed that it holds this shard of this map."""
         return self._replicas.confirmed
 
+    @property
+    def behind_s(self) -> float:
+        """As `ReplicaGroup.behind_s`."""
+        return self._replicas.behind_s
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._replicas.close()

@@ -50,6 +50,11 @@ class LiveShards:
         """None without a configured shard."""
         return self._maps.known
 
+    @property
+    def behind_s(self) -> float:
+        """The largest `ReplicaGroup.behind_s`: last answers may lack rows of so many seconds."""
+        return max((shard.behind_s for shard in self._shards), default=0.0)
+
     async def fresh(self) -> KnownMaps:
         """The maps of one question. Where `LiveMaps.fresh` refuses, those of the last one, in doubt: so the
         question fails at each shard, whose breaker counts it. Raises `ShardMapChanged`, and

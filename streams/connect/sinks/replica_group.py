@@ -32,6 +32,8 @@ class ReplicaGroup:
         self._delay_max_s = delay_max_s if len(self._replicas) > 1 else None
         self._stale = stale
         self._preferred = 0
+        self.behind_s = 0.0
+        """how far the replica that answered last was behind the others, beyond the delay; 0: not"""
 
     def ask(self, work: Callable[[Replica], T]) -> T:
         """On the first available replica, beginning with the last that answered. Raises
@@ -50,7 +52,8 @@ class ReplicaGroup:
             except ShardUnavailable as error:
                 failures.append(error)
         if lagging and self._stale:
-            return self._on(min(lagging)[1], work)
+            behind_s, choice = min(lagging)
+            return self._on(choice, work, behind_s)
         failures += [
             ShardUnavailable(f"ClickHouse at {self._replicas[n].url} is {delay_s:.0f} s behind.")
             for delay_s, n in lagging
@@ -70,11 +73,11 @@ class ReplicaGroup:
         for replica in self._replicas:
             replica.close()
 
-    def _on(self, choice: int, work: Callable[[Replica], T]) -> T:
+    def _on(self, choice: int, work: Callable[[Replica], T], behind_s: float = 0.0) -> T:
         try:
             result = work(self._replicas[choice])
         except RowsRefused:
             self._preferred = choice
             raise
-        self._preferred = choice
+        self._preferred, self.behind_s = choice, behind_s
         return result

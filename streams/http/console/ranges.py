@@ -96,6 +96,7 @@ class RangeHandler:
             "to_s": asked.stop_s,
             "figures": [one.name for one in asked.figures],
             "left_out": asked.left_out,
+            "behind_s": self._shards.behind_s,
             "series": [
                 {**_answered(key), "columns": points.columns, "heatmap": heatmap}
                 for key, points, heatmap in zip(asked.keys, found, heatmaps, strict=True)

@@ -63,7 +63,8 @@ class SeriesHandler:
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
     async def _read(self, reading: WindowReading, told: Mapping[str, Any]) -> dict[str, Any]:
-        return {**told, "columns": (await self._shards.of_windows(reading)).columns}
+        columns = (await self._shards.of_windows(reading)).columns
+        return {**told, "behind_s": self._shards.behind_s, "columns": columns}
 
 
 def csv_rows(columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:

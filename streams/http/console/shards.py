@@ -77,6 +77,11 @@ class ShardReader:
     def __len__(self) -> int:
         return len(self._shards)
 
+    @property
+    def behind_s(self) -> float:
+        """As `LiveShards.behind_s`."""
+        return self._shards.behind_s
+
     async def of_windows(self, reading: WindowReading) -> WindowPoints:
         """Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, `ShardMapChanged`,
         and `StatementRefused` for a result beyond `LIMITS`.

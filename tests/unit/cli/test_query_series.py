@@ -15,7 +15,7 @@ def test_figures_that_a_longer_step_has_not_are_named(monkeypatch, capsys):
     views = window_views.window_views(shop(), Settings())
     monkeypatch.setattr(window_views, "window_views", lambda app, settings: views)
     points = WindowPoints({"t": [0], "closed": [True], "n": [3]})
-    monkeypatch.setattr(reading, "read", lambda settings, reading: points)
+    monkeypatch.setattr(reading, "read", lambda settings, reading, warn: points)
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://127.0.0.1:1")
     asked = ["query", "series", "--windows", "sales", "--tenant", "a", "--key", "account=b"]
     assert main([*asked, "--figure", "n", "--figure", "q_50", "--step", "30s", "--json"]) == 0

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import reading_groups
 from streams.connect.sinks.window_views.view import Rows, Statement, WindowPoints, WindowReading
 from streams.core.settings import Settings
 
 
-def read(settings: Settings, reading: WindowReading) -> WindowPoints:
-    """Raises `ShardUnavailable` when no replica of a shard answers, and `ShardMapChanged`."""
+def read(
+    settings: Settings, reading: WindowReading, warn: Callable[[str], None] = lambda _: None
+) -> WindowPoints:
+    """Calls ``warn`` for a shard whose replicas are all behind. Raises `ShardUnavailable` when no replica of a shard answers, and `ShardMapChanged`."""
     known = shard_maps.told(settings)
     groups = reading_groups(settings, known)
 
     def ask(shard: int, statement: Statement) -> Rows:
-        return groups[shard].ask(lambda replica: replica.query(*statement)[1])
+        rows = groups[shard].ask(lambda replica: replica.query(*statement)[1])
+        if behind_s := groups[shard].behind_s:
+            warn(
+                f"every replica of shard {shard} is behind: rows of the last {behind_s:.0f} s may be missing."
+            )
+        return rows
 
     try:
         return reading.points([ask(*one) for one in reading.asked(known)])

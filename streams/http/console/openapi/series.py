@@ -44,6 +44,10 @@ _TOLD = {
     "windows": NAME,
     "table": TABLE,
     "step_s": NUMBER,
+    "behind_s": {
+        **NUMBER,
+        "description": "Above 0: every replica of a shard is behind, and rows of so many seconds may be missing.",
+    },
     **dict.fromkeys(("from_s", "to_s"), COUNT),
 }
 

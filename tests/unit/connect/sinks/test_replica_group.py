@@ -46,7 +46,11 @@ def test_if_all_replicas_lag_the_latest_is_read_unless_the_reader_refuses():
         Server("gone", away=True),
         Server("s", behind_s=9.0),
     ]
-    assert ask(ReplicaGroup(servers, delay_max_s=5.0)) == "s"
+    group = ReplicaGroup(servers, delay_max_s=5.0)
+    assert (ask(group), group.behind_s) == ("s", 9.0)
+    servers[0].behind_s = 0.0
+    assert (ask(group), group.behind_s) == ("hours", 0.0)
+    servers[0].behind_s = 7200.0
     with pytest.raises(ShardUnavailable, match=r"gone is away.*hours is 7200 s behind"):
         ask(ReplicaGroup(servers, delay_max_s=5.0, stale=False))
 
