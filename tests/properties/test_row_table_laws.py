@@ -41,6 +41,22 @@ def test_a_row_table_equals_a_dictionary(batches):
     assert len(table) == len(model)
 
 
+def test_a_table_is_small_until_it_has_many_rows_and_grows_once():
+    """Of 64 partitions, each page of a full-sized table was cleared for a single row. No row may lie
+    beyond its place for want of room."""
+    rng = np.random.default_rng(1)
+    table, full = RowTable(100_000, 1000), RowTable(100_000).bytes_used
+    hashes = rng.integers(0, 1 << 64, 2000, np.uint64)
+    sizes = []
+    for first in range(0, 2000, 500):
+        table.add(hashes[first : first + 500], np.arange(first, first + 500))
+        sizes.append(table.bytes_used)
+    assert sizes == [1 << 14, 1 << 14, full, full]
+    assert len(table.entries[1]) == 0
+    found = table.find(hashes, lambda rows, needles: rows == needles)
+    assert found.tolist() == list(range(2000))
+
+
 def test_colliding_hashes_take_a_bounded_number_of_probes():
     """One probe for each of 3000 colliding ids would stop the worker for seconds. Rows without a
     slot near their home are found by bisection."""

@@ -38,12 +38,18 @@ def mixed(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
     return hashes * _MIX
 
 
+def _bits_for(rows: int) -> int:
+    return max(_SMALLEST_BITS, (2 * rows - 1).bit_length())
+
+
 class RowTable:
     """Uses the upper half of each hash only."""
 
-    def __init__(self, capacity: int = 0) -> None:
-        """1.5 times ``capacity`` rows fit without growing."""
-        self._bits = max(_SMALLEST_BITS, (2 * capacity - 1).bit_length())
+    def __init__(self, capacity: int = 0, first: int | None = None) -> None:
+        """1.5 times ``capacity`` rows fit without growing, or after growing once with ``first``, for
+        which there is room before that."""
+        self._full_bits = _bits_for(capacity)
+        self._bits = self._full_bits if first is None else min(self._full_bits, _bits_for(first))
         self._places = np.zeros(1 << self._bits, np.uint64)
         self._beyond = np.empty(0, np.uint64)
         """ascending entries without a place"""
@@ -63,7 +69,7 @@ class RowTable:
 
     def with_room(self, count: int) -> NDArray[np.uint64]:
         """The places with room for ``count`` more, for a kernel, which then calls `entered`."""
-        if 4 * (self._used + count) > 3 * len(self._places):
+        if self._too_full(self._used + count):
             self._grow(count)
         return self._places
 
@@ -111,7 +117,7 @@ class RowTable:
     def add(self, hashes: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Enter distinct rows (0 to 2**32 - 2) that no needle finds."""
         self._used += len(rows)
-        if 4 * self._used > 3 * len(self._places):
+        if self._too_full(self._used):
             self._grow()
         self._enter((hashes & ~_ROW_MASK) | (rows + 1).astype(np.uint64))
 
@@ -154,9 +160,15 @@ class RowTable:
         entries = np.sort(entries)
         self._beyond = np.insert(self._beyond, np.searchsorted(self._beyond, entries), entries)
 
+    def _too_full(self, rows: int) -> bool:
+        """A table that will grow to its capacity does so before look-ups take long."""
+        if self._bits < self._full_bits:
+            return 2 * rows > len(self._places)
+        return 4 * rows > 3 * len(self._places)
+
     def _grow(self, more: int = 0) -> None:
         entries = np.concatenate([self._places[self._places != 0], self._beyond])
-        self._bits = max(self._bits, (2 * (self._used + more) - 1).bit_length())
+        self._bits = max(self._full_bits, _bits_for(self._used + more))
         self._places = np.zeros(1 << self._bits, np.uint64)
         self._beyond = np.empty(0, np.uint64)
         self._enter(entries)
