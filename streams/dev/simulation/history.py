@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from streams.core.errors import PartitionStuck
+from streams.core.resilience.cancellation import CANCELLATIONS, ENDS_WITHIN_S
 from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.dev.simulation.checks.quiet import check_stops, decided, held, quiet_moment
@@ -67,6 +69,8 @@ REPLICAS = 3
 CALM_S = 900.0
 PATIENCE_S = 8.0
 LONGEST_SILENCE_S = 4.0
+GIVEN_UP_MAX_S = CANCELLATIONS * ENDS_WITHIN_S
+"""From the last cancellation that a client suppresses until the engine gives its worker up."""
 HURRIED_SHARE = 0.8
 _FIRST_OFFSETS = (*[0] * 7, (1 << 40) - 60)
 """of source logs; some runs pass 2^40"""
@@ -354,6 +358,12 @@ def _started(world: World, host: str) -> Process:
     return process
 
 
+def _gave_up(failure: BaseException) -> bool:
+    if isinstance(failure, BaseExceptionGroup):
+        return all(map(_gave_up, failure.exceptions))
+    return isinstance(failure, PartitionStuck)
+
+
 @dataclass(frozen=True, slots=True)
 class _Calm:
     """The end without faults; a partition with a loss stays stopped."""
@@ -365,7 +375,7 @@ class _Calm:
 
     async def settle(
         self,
-        processes: Sequence[Process],
+        processes: list[Process],
         hurry: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Let these processes settle, then stop them. ``hurry`` runs once, after a while."""
@@ -381,9 +391,14 @@ class _Calm:
                 await asyncio.sleep(LONGEST_SILENCE_S)  # as above
             await asyncio.sleep(1.0)
             await self.sources.skip()
-            for process in processes:
-                if process.failure is not None:
+            for at, process in enumerate(processes):
+                if process.failure is None:
+                    continue
+                if calm_s > GIVEN_UP_MAX_S or not _gave_up(process.failure):
                     raise process.failure
+                # It was started anew, as a supervisor does: a call suppressed cancellations before the calm.
+                await process.kill()
+                processes[at] = _started(self.world, process.host)
             if self._settled(processes) and decided(self.world, self.source):
                 for process in processes:
                     await process.stop()
