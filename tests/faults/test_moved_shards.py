@@ -284,6 +284,7 @@ class Load:
             self.workers[slot].kill()
             self.workers[slot] = self.trial.worker(slot)
             self.kills += 1
+            await self.workers[slot].ready()
 
 
 async def grown_to_four(trial, days, added):
