@@ -290,7 +290,7 @@ def curves(
     *,
     seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="For all; a curve ends where its share does.")
-    ] = 300.0,
+    ] = 360.0,
     output: _Output = None,
 ) -> None:
     """The cost of an event by live windows, live ids, partitions, tenants and processes.
@@ -319,7 +319,7 @@ def report(
     ] = False,
     curve_seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="For the part `curves`.")
-    ] = 300.0,
+    ] = 360.0,
     minutes: Annotated[
         float, typer.Option(min=1, max=1440, help="A part that would end later is not begun.")
     ] = 30.0,

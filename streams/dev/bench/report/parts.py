@@ -62,7 +62,7 @@ SUSTAINED_EVENTS = 5_000_000
 PEER_EVENTS = 1_000_000
 PEER_LIMIT_S = 40.0
 AGENT_LIMIT_S = 20.0
-CURVES_S = 300.0
+CURVES_S = 360.0
 LIMIT_S = 1800.0
 CAPACITY_S = 55.0
 PACED_S = 20
@@ -163,7 +163,7 @@ PARTS: tuple[Part, ...] = (
     _case("rebalance", 0.8, paced(_NARROW, 5_000, 20, rebalance=True)),
     Part(JOBS, 0.5, _jobs),
     Part(AGENTS, 1.2, _agents),
-    Part(CURVES, 5.0, _curves),
+    Part(CURVES, 6.0, _curves),
     Part(CAPACITY, 2.0, _capacity),
     Part(READERS, 2.8, _readers),
 )
