@@ -34,6 +34,12 @@ class Progress:
     def start(self) -> None:
         """Report that the first records arrived. `add` does so, too, once they are done."""
         if not self._started:
+            self.about_to_read()
+
+    def about_to_read(self) -> None:
+        """Before each step of a peer that learns only after a step if it had records: the last call
+        before the first records counts."""
+        if not self.read:
             self._started = True
             self._tell(0)
 

@@ -13,14 +13,19 @@ Job: TypeAlias = Literal["windows", "floor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """``folder`` in tests/bench/peers holds its program. ``guarantee`` is what its documentation
-    promises of the state after a crash."""
+    """``folder`` in tests/bench/peers holds its program, which may have a ``variant``. ``guarantee`` is
+    what its documentation promises of the state after a crash."""
 
     title: str
     folder: str
     package: str
     job: Job
     guarantee: str
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder}_{self.variant}" if self.variant else self.folder
 
 
 PEERS: tuple[Peer, ...] = (
@@ -30,6 +35,21 @@ PEERS: tuple[Peer, ...] = (
         package="kafka-streams",
         job="windows",
         guarantee="exactly once (exactly_once_v2, processor API)",
+    ),
+    Peer(
+        title="Kafka Streams, in memory",
+        folder="kafka_streams",
+        package="kafka-streams",
+        job="windows",
+        guarantee="exactly once; a restart reads the whole changelog",
+        variant="memory",
+    ),
+    Peer(
+        title="ClickHouse's Kafka engine",
+        folder="clickhouse_kafka",
+        package="chdb",
+        job="windows",
+        guarantee="at least once; repeats are dropped by the query at the end",
     ),
     Peer(
         title="Quix Streams",

@@ -54,6 +54,9 @@ class Course:
             case [b"done", applied, duplicates]:
                 self.counted = PeerCount(int(applied), int(duplicates))
             case [read, at_s]:
+                if int(read) == 0:
+                    # a peer that asks for records in steps begins anew until a step has some
+                    self.marks.clear()
                 self.marks.append(PeerMark(int(read), float(at_s), cpu))
             case _:
                 raise ValueError(f"not a mark: {line[:80]!r}")

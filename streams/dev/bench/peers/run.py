@@ -37,7 +37,7 @@ EXACTLY_ONCE = "exactly once, output too"
 
 def chosen(names: str) -> tuple[Peer, ...]:
     """Raises `UsageError`."""
-    return tuple(named_or_all("peer", names, {peer.folder: peer for peer in PEERS}))
+    return tuple(named_or_all("peer", names, {peer.name: peer for peer in PEERS}))
 
 
 def run_peers(
@@ -84,18 +84,19 @@ class Contest:
             rig.talk.say(str(error))
             return _blank(peer, version, f"not available here ({error.code})")
         rig.talk.say(f"running {peer.title} {version}, at most {self._limit_s:g} s")
-        state = rig.home / peer.folder
+        state = rig.home / peer.name
         state.mkdir()
         environ = {
             **os.environ,
             "PYTHONPATH": str(self._programs),
             "BENCH_BOOTSTRAP": rig.settings.kafka_bootstrap,
             "BENCH_TOPIC": MODEL_METRICS.name,
-            "BENCH_GROUP": f"peer-{peer.folder}".replace("_", "-"),
+            "BENCH_GROUP": f"peer-{peer.name}".replace("_", "-"),
             "BENCH_STATE": str(state),
             "BENCH_EVENTS": str(rig.case.events),
+            "BENCH_VARIANT": peer.variant,
         }
-        log = rig.home / f"{peer.folder}.log"
+        log = rig.home / f"{peer.name}.log"
         run = await run_peer(
             runnable.command,
             environ,

@@ -14,14 +14,19 @@ import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.StoreBuilder;
 import org.apache.kafka.streams.state.Stores;
+import org.apache.kafka.streams.state.WindowBytesStoreSupplier;
 import org.apache.kafka.streams.state.WindowStore;
 import org.apache.kafka.streams.state.WindowStoreIterator;
 
-/** Kafka Streams' processor API with exactly_once_v2: two RocksDB window stores, no re-keying. */
+/**
+ * Kafka Streams' processor API with exactly_once_v2: two window stores, in RocksDB or in memory, no
+ * re-keying. It commits each second, as dia does.
+ */
 public final class Peer {
   static final Duration MINUTE = Duration.ofMinutes(1);
   static final Duration DEDUPE_TTL = Duration.ofMinutes(15);
   static final Duration WINDOW_RETENTION = Duration.ofMinutes(5);
+  static final boolean IN_MEMORY = "memory".equals(System.getenv("BENCH_VARIANT"));
   static final long EVENTS = Long.parseLong(System.getenv("BENCH_EVENTS"));
   static final CountDownLatch DONE = new CountDownLatch(1);
 
@@ -137,8 +142,11 @@ public final class Peer {
 
   private static <V> StoreBuilder<WindowStore<String, V>> store(
       String name, Duration retention, Duration window, Serde<V> values) {
-    return Stores.windowStoreBuilder(
-        Stores.persistentWindowStore(name, retention, window, false), Serdes.String(), values);
+    WindowBytesStoreSupplier stores =
+        IN_MEMORY
+            ? Stores.inMemoryWindowStore(name, retention, window, false)
+            : Stores.persistentWindowStore(name, retention, window, false);
+    return Stores.windowStoreBuilder(stores, Serdes.String(), values);
   }
 
   public static void main(String[] arguments) throws InterruptedException {
@@ -149,6 +157,7 @@ public final class Peer {
             "bootstrap.servers", System.getenv("BENCH_BOOTSTRAP"),
             "state.dir", System.getenv("BENCH_STATE"),
             "processing.guarantee", "exactly_once_v2",
+            "commit.interval.ms", "1000",
             "auto.offset.reset", "earliest",
             "replication.factor", "1",
             "num.stream.threads", "1",

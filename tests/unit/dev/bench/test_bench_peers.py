@@ -97,11 +97,16 @@ def test_a_crashed_peer_has_a_reason_and_no_rate(course, ended, problem):
 
 
 def test_marks_are_found_among_other_output():
-    """Frameworks print banners."""
+    """Frameworks print banners. The clock of a peer that reads in steps begins at the last step without
+    records."""
     course, cpu = Course(), CpuReading({}, 0.0)
     for line in (b"Hello @@ 5 6\n", b"@@ 0 1.5\n", b"@@ 10 2.5\n", b"@@ done 9 1\n"):
         course.take(line, cpu)
     assert (course.read, course.seconds, course.counted) == (10, 1.0, (9, 1))
+    steps = Course()
+    for line in (b"@@ 0 1.5\n", b"@@ 0 9.5\n", b"@@ 10 11.5\n"):
+        steps.take(line, cpu)
+    assert (steps.read, steps.seconds) == (10, 2.0)
     with pytest.raises(ValueError, match="not a mark"):
         course.take(b"@@ what is this\n", cpu)
 
@@ -131,6 +136,9 @@ def test_every_peer_has_a_program_and_a_pinned_version():
         assert list(folder.glob("[pP]eer.*"))
     assert chosen("all") == PEERS
     assert [peer.title for peer in chosen("faust_streaming")] == ["Faust"]
+    assert len({peer.name for peer in PEERS}) == len({peer.title for peer in PEERS}) == len(PEERS)
+    [in_memory] = chosen("kafka_streams_memory")
+    assert (in_memory.folder, in_memory.variant) == ("kafka_streams", "memory")
     with pytest.raises(UsageError, match="no peer flink"):
         chosen("flink")
 
