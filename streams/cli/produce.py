@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
@@ -12,6 +12,7 @@ import typer
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
+    from streams.cli.terminal.output import ProgressCount
     from streams.core.topics.topic import Topic
     from streams.dev.workload.generator import EventBlock
     from streams.dev.workload.requests import RequestWorkload
@@ -36,13 +37,34 @@ _Workload = Annotated[
 ]
 
 
+_Schema = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Schema version of the lines; default 1. `dia schemas list`."
+    ),
+]
+_StartMs = Annotated[
+    int | None,
+    typer.Option(metavar="MS", help="Event time of the first one, in ms since 1970 UTC."),
+]
+_FromLine = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="Begin at this line of FILE, to go on after an outage."),
+]
+_Wait = Annotated[
+    str, typer.Option(metavar="SPAN", help="Give up after Kafka was away for so long.")
+]
+
+
 def _share(what: str) -> Any:
     return typer.Option(min=0, max=1, metavar="SHARE", help=f"Share of synthetic events {what}.")
 
 
 def produce(
     ctx: typer.Context,
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="A topic of the app.")],
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="A topic that `dia topics list` lists.")
+    ],
     *,
     file: Annotated[
         str | None, typer.Option(metavar="FILE", help="JSON Lines; - reads stdin.")
@@ -50,6 +72,8 @@ def produce(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first line that is refused.")
     ] = False,
+    from_line: _FromLine = 1,
+    wait: _Wait = "5m",
     generate: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Make N synthetic events instead.")
     ] = None,
@@ -60,21 +84,13 @@ def produce(
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the synthetic events: same seed, same events.")
     ] = 1,
-    start_ms: Annotated[
-        int | None,
-        typer.Option(metavar="MS", help="Event time of the first one, in ms since 1970 UTC."),
-    ] = None,
+    start_ms: _StartMs = None,
     workload: _Workload = "wide",
     duplicates: Annotated[float | None, _share("that repeat an earlier one")] = None,
     late: Annotated[float | None, _share("with old times")] = None,
     poison: Annotated[float | None, _share("that no agent can process")] = None,
     future: Annotated[float | None, _share("with times far ahead")] = None,
-    schema: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Schema version of the lines; default 1. `dia schemas list`."
-        ),
-    ] = None,
+    schema: _Schema = None,
     traceparent: Annotated[
         str,
         typer.Option(
@@ -86,20 +102,25 @@ def produce(
 
     Lines that the pipeline would refuse are reported with their numbers and not sent (exit code 3).
     Generated events are sent unchecked: they include duplicates, late, poisoned and far-future
-    ones.
+    ones. If Kafka goes away, the command waits for it, and sends no record twice. If it gives up
+    (exit code 4) or is interrupted, it says what Kafka has acknowledged and how to go on.
 
     Example: dia produce model.metrics --file events.jsonl
     """
     from streams.core.errors import UsageError
+    from streams.core.words.moments import span_s
 
     run = invocation(ctx)
     source = _source(run, topic)
     if (file is None) == (generate is None):
         raise UsageError("say either --file FILE (or --file - for stdin) or --generate N.")
+    if generate is not None and from_line > 1:
+        raise UsageError("--from-line is of the lines of --file.")
     version = _version(source, schema, generating=generate is not None)
-    feeding = _Feeding(run, source.name, version, _followed(traceparent))
+    patience_s = span_s(wait, "--wait")
+    feeding = _Feeding(run, source.name, version, _followed(traceparent), patience_s)
     if file is not None:
-        asyncio.run(_produce_lines(feeding, source, file, strict=strict))
+        asyncio.run(_produce_lines(feeding, source, file, strict=strict, from_line=from_line))
         return
     assert generate is not None
     if _generates(run, source) == "requests":
@@ -207,7 +228,7 @@ async def _produce_requests(
     generator = RequestGenerator(shape)
     block = _REQUEST_BLOCK if rate is None else max(1, min(_REQUEST_BLOCK, round(rate / 10)))
     blocks = generator.blocks(requests, block)
-    sent = await _send_blocks(feeding, blocks, requests, rate)
+    sent = await _send_blocks(feeding, blocks, requests, rate, shape)
     oracle = generator.oracle
     feeding.run.printer().record(
         {
@@ -227,13 +248,18 @@ class _Feeding(NamedTuple):
     topic: str
     version: int
     traceparent: bytes
+    patience_s: float
 
     @asynccontextmanager
     async def opened(
-        self, rate: float | None = None, on_progress: Callable[[int], None] = lambda _: None
+        self,
+        progress: ProgressCount,
+        rate: float | None = None,
+        on_progress: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[RecordFeed]:
         from streams.cli.clients import broker_of
         from streams.core.clock import SystemClock
+        from streams.core.errors import DiaError
         from streams.core.records.headers import of_version
         from streams.core.telemetry.metrics import Metrics
         from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
@@ -241,6 +267,11 @@ class _Feeding(NamedTuple):
 
         settings, clock = self.run.settings, SystemClock()
         tracer = tracer_of(settings, "dia-produce", clock, Metrics())
+
+        def waiting(waited_s: float) -> None:
+            away = f", Kafka is away: {waited_s:.0f} s of {self.patience_s:.0f}" if waited_s else ""
+            progress.update(description=f"producing to {self.topic}{away}")
+
         producer = broker_of(settings).plain_producer()
         await producer.start()
         try:
@@ -250,12 +281,19 @@ class _Feeding(NamedTuple):
                 clock,
                 rate_per_s=rate,
                 on_progress=on_progress,
+                on_waiting=waiting,
+                patience_s=self.patience_s,
                 tracer=tracer,
                 traceparent=self.traceparent,
                 headers=of_version(self.version),
             )
-        finally:
+        except BaseException:
+            with suppress(DiaError):  # the first error says more
+                await producer.close()
+            raise
+        else:
             await producer.close()
+        finally:
             tracer.close(CLOSE_TIMEOUT_S)
 
 
@@ -273,19 +311,47 @@ def _followed(traceparent: str) -> bytes:
     return context.header if context is not None and context.sampled else b""
 
 
+@contextmanager
+def _ways_on(say: Callable[[str], None], way_on: Callable[[], str]) -> Iterator[None]:
+    """What an outage or an interruption ended says how to go on."""
+    from streams.core.errors import BrokerUnavailable
+
+    try:
+        yield
+    except BrokerUnavailable as error:
+        error.add_note(way_on())
+        raise
+    except asyncio.CancelledError:
+        say(way_on())
+        raise
+
+
 async def _send_blocks(
-    feeding: _Feeding, blocks: Iterable[EventBlock], events: int, rate: float | None
+    feeding: _Feeding,
+    blocks: Iterable[EventBlock],
+    events: int,
+    rate: float | None,
+    shape: Workload | RequestWorkload,
 ) -> dict[str, Any]:
     """Returns the summary's figures."""
     from streams.core.clock import SystemClock
 
     printer, topic, clock = feeding.run.printer(), feeding.topic, SystemClock()
     with printer.progress(f"producing to {topic}", events, "events") as progress:
-        async with feeding.opened(rate, progress.advance) as feed:
+        async with feeding.opened(progress, rate, progress.advance) as feed:
             started_at = clock.monotonic()
-            for block in blocks:
-                await feed.send(*block)
-            await feed.drain()
+
+            def way_on() -> str:
+                return (
+                    f"{feed.acknowledged:,} of {events:,} events are acknowledged. The same command with "
+                    f"--seed {shape.seed} --start-ms {shape.start_ms} sends the same events again, and "
+                    "those that Kafka has count once."
+                )
+
+            with _ways_on(printer.warn, way_on):
+                for block in blocks:
+                    await feed.send(*block)
+                await feed.drain()
     seconds = round(clock.monotonic() - started_at, 3)
     return {"topic": topic, "sent": feed.acknowledged, "seconds": seconds}
 
@@ -298,7 +364,7 @@ async def _produce_synthetic(
     generator = Generator(shape)
     block_events = BLOCK_EVENTS if rate is None else max(1, min(BLOCK_EVENTS, round(rate / 10)))
     blocks = generator.blocks(events, block_events)
-    sent = await _send_blocks(feeding, blocks, events, rate)
+    sent = await _send_blocks(feeding, blocks, events, rate, shape)
     oracle = generator.oracle
     feeding.run.printer().record(
         {
@@ -312,7 +378,9 @@ async def _produce_synthetic(
     )
 
 
-async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict: bool) -> None:
+async def _produce_lines(
+    feeding: _Feeding, source: Topic, file: str, *, strict: bool, from_line: int
+) -> None:
     from streams.cli.line_validator import LineValidator, open_lines
     from streams.core.clock import SystemClock
     from streams.core.errors import PartialResult
@@ -321,11 +389,24 @@ async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict:
     run, clock = feeding.run, SystemClock()
     printer = run.printer()
     desk = LineValidator(run.settings, source, printer, strict=strict, version=feeding.version)
-    with open_lines(file) as reader:
-        async with feeding.opened() as feed:
-            with printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress:
-                async for lines in read_aside(line_blocks(reader, desk.line_bytes_max)):
-                    await feed.send(*await desk.accept(lines, clock.now_ms()))
+    with (
+        open_lines(file) as reader,
+        printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress,
+    ):
+        async with feeding.opened(progress) as feed:
+
+            def way_on() -> str:
+                return (
+                    f"{feed.acknowledged:,} lines are acknowledged. Go on with the same command and "
+                    f"--from-line {max(from_line, feed.acknowledged_to + 1)}. Kafka may have lines from there on already: "
+                    "events with an id count once."
+                )
+
+            with _ways_on(printer.warn, way_on):
+                async for block in read_aside(line_blocks(reader, desk.line_bytes_max)):
+                    lines = [line for line in block if line.number >= from_line]
+                    sent = await desk.accept(lines, clock.now_ms())
+                    await feed.send(*sent, block[-1].number)
                     progress.update(completed=reader.position)
                     if desk.stopped:
                         break

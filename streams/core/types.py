@@ -298,7 +298,10 @@ class PlainProducer(Protocol):
         self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
         """Each to its key's partition, in order within it; all with the same ``headers``. The
-        awaitable resolves once every record is acknowledged, or raises the first failure."""
+        awaitable resolves once every record is acknowledged, or raises the first failure.
+
+        During an outage both wait without a bound, and no record is sent twice: the caller has the
+        deadline."""
         ...
 
     async def close(self) -> None:

@@ -81,8 +81,11 @@ def configure(
 
 def keep_off_stdout(level: str = "warning") -> None:
     """Send our events from ``level`` on to stderr, one line each, until `configure`: unconfigured,
-    structlog prints to stdout, which is a command's data."""
+    structlog prints to stdout, which is a command's data. Libraries repeat a message `REPEATS_MAX`
+    times: in an outage aiokafka logs 180 lines a second."""
     least = _LEVELS.get(level, logging.WARNING)
+    if logging.lastResort is not None:
+        logging.lastResort.filters = [RepeatFilter(time.monotonic)]
 
     def enough(logger: Any, method: str, event: Any) -> Any:
         if _LEVELS.get(event["level"], logging.ERROR) < least:

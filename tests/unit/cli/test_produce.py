@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
@@ -13,6 +14,7 @@ from streams.cli import main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import SystemClock
+from streams.core.errors import BrokerUnavailable
 from streams.core.types import TopicPartition
 from streams.operate.topics.topics import wanted_topics
 
@@ -124,6 +126,28 @@ def test_strict_stops_at_the_first_refused_line(broker, tmp_path, capsys):
     assert len(run(_records(broker))) == 2
 
 
+def test_a_run_that_an_outage_ended_goes_on_at_the_first_unacknowledged_line(
+    broker, tmp_path, capsys
+):
+    """Without the line a user sends the file again, or loses the rest."""
+    lines = [event(value=n) for n in range(9000)]
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join(lines))
+    broker.faults.fail("produce", BrokerUnavailable("away"), nth=3)
+    assert main(["produce", TOPIC, "--file", str(file)]) == 4
+    said = capsys.readouterr().err
+    found = re.search(r"([\d,]+) lines are acknowledged.*--from-line (\d+)\.", said)
+    sent, line = int(found[1].replace(",", "")), int(found[2])
+    assert 0 < line <= sent + 1 < 9000
+    assert main(["produce", TOPIC, "--file", str(file), "--from-line", str(line)]) == 0
+    values = {value for _, _, value in run(_records(broker))}
+    assert values == {one.encode() for one in lines}
+    argv = ["produce", TOPIC, "--generate", "20000", "--seed", "4", "--start-ms", "1700000000000"]
+    broker.faults.fail("produce", BrokerUnavailable("away"), nth=2)
+    assert main(argv) == 4
+    assert "--seed 4 --start-ms 1700000000000" in capsys.readouterr().err
+
+
 def test_the_number_of_shown_refusals_is_bounded(broker, tmp_path, capsys):
     """The summary counts the refusals that are not shown."""
     file = tmp_path / "events.jsonl"
@@ -179,6 +203,8 @@ def test_the_same_seed_and_start_give_the_same_bytes(broker, capsys):
         ([TOPIC, "--generate", "5", "--workload", "odd"], "wide, narrow"),
         ([TOPIC, "--generate", "5", "--late", "0.95"], "sum of all shares"),
         ([TOPIC, "--generate", "0"], ""),
+        ([TOPIC, "--generate", "5", "--from-line", "2"], "--from-line is of the lines"),
+        ([TOPIC, "--generate", "5", "--wait", "300"], 'Invalid --wait "300"'),
     ],
 )
 def test_a_usage_error_ends_with_exit_code_2(broker, capsys, argv, said):

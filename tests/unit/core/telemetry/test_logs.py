@@ -80,6 +80,15 @@ def test_text_of_a_tenant_cannot_act_on_a_terminal_or_begin_a_line(on_stdout, ca
     assert not [line for line in text.splitlines() if line.startswith("2026-01-01 [info] forged")]
 
 
+def test_a_command_shows_few_repeats_of_a_library(monkeypatch, capsys):
+    """In an outage aiokafka hides the progress of `dia produce` behind 180 lines a second."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logs.keep_off_stdout()
+    for node in range(100):
+        logging.getLogger("aiokafka").error("node %s away", node)
+    assert capsys.readouterr().err.count("away") == logs.REPEATS_MAX
+
+
 def test_the_level_applies_to_events_of_dia():
     """debug only on request."""
     configure(stream=(out := io.StringIO()))

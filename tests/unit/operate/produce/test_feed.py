@@ -75,6 +75,48 @@ async def test_a_failed_send_is_raised():
     assert feed.acknowledged == 0
 
 
+async def test_an_outage_is_waited_for_and_told():
+    """A broker restarts within a minute, and a load of hours must not end with it."""
+    clock, producer, told = VirtualClock(), Producer(), []
+    feed = RecordFeed(producer, "t", clock, on_waiting=told.append, patience_s=60)
+    await feed.send(*block(3), 7)
+    await feed.send(*block(2), 9)
+    draining = asyncio.ensure_future(feed.drain())
+    await clock.advance(0)
+    for _ in range(4):
+        await clock.advance(5)
+    assert told == [5, 10, 15, 20]
+    producer.open[0].set_result(None)
+    producer.open[1].set_result(None)
+    await draining
+    assert told[-1] == 0
+    assert (feed.acknowledged, feed.acknowledged_to) == (5, 9)
+
+
+@pytest.mark.parametrize("at", ["send", "acknowledgement"])
+async def test_a_feed_gives_up_after_its_patience(at):
+    """A command that nobody watches must end, and say up to where all is acknowledged."""
+    clock, producer = VirtualClock(), Producer()
+    feed = RecordFeed(producer, "t", clock, patience_s=60)
+    await feed.send(*block(3), 7)
+    producer.open[0].set_result(None)
+    await feed.drain()
+    if at == "send":
+        producer.send_many = lambda *_: asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(feed.send(*block(2), 9))
+    else:
+        await feed.send(*block(2), 9)
+        waiting = asyncio.ensure_future(feed.drain())
+    await clock.advance(0)
+    for _ in range(11):
+        await clock.advance(5)
+    assert not waiting.done()
+    await clock.advance(5)
+    with pytest.raises(BrokerUnavailable, match="no record of t for 60 s"):
+        await waiting
+    assert (feed.acknowledged, feed.acknowledged_to) == (3, 7)
+
+
 async def test_an_empty_block_is_not_sent():
     """All lines of a chunk may have been refused."""
     producer = Producer()

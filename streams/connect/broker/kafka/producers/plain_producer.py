@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
+import aiokafka.errors as client_errors
 from aiokafka import AIOKafkaProducer
 
 from streams.connect.broker.kafka.connection import MAX_REQUEST_BYTES, KafkaConnection
@@ -71,15 +72,28 @@ class KafkaPlainProducer:
                 if batch is None:
                     batch = open_batches[chosen] = producer.create_batch()
                 if batch.append(timestamp=now_ms, key=key, value=value, headers=each) is None:
-                    sent.append(await producer.send_batch(batch, topic, partition=chosen))
+                    sent.append(await self._enqueued(batch, topic, chosen))
                     batch = open_batches[chosen] = producer.create_batch()
                     batch.append(timestamp=now_ms, key=key, value=value, headers=each)
             for chosen, batch in open_batches.items():
                 batch.close()
-                sent.append(await producer.send_batch(batch, topic, partition=chosen))
+                sent.append(await self._enqueued(batch, topic, chosen))
         except CLIENT_ERRORS as error:
             raise self._refused(topic, error) from error
         return quiet(self._acknowledged(topic, sent))
+
+    async def _enqueued(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+        """The client refuses a batch that finds no room within a request's time, as in an outage, and
+        leaves it as it was. To give up the block there would lose or repeat a part of it."""
+        while True:
+            try:
+                future: asyncio.Future[Any] = await self._producer.send_batch(
+                    batch, topic, partition=partition
+                )
+            except client_errors.KafkaTimeoutError:
+                await asyncio.sleep(0)  # a client that refuses at once must not block the loop
+                continue
+            return future
 
     async def close(self) -> None:
         if self._producer is None:
