@@ -16,7 +16,7 @@ KERNELS := $(VENV)/kernels.stamp
 REWRITTEN := $(VENV)/rewritten.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lock-check audit sbom release test test-pythons test-faults mutation demo docs bench bench-agents bench-report lock clean
+.PHONY: help setup check lock-check audit sbom release test test-pythons test-trainers test-faults mutation demo docs bench bench-agents bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -116,6 +116,11 @@ test-pythons: ## Tests without services on PYTHONS="python3.12 python3.13", wher
 	  build/$$python/bin/python -m pytest -q -m "not stack and not browser and not faults and not index and not long" \
 	    tests/unit tests/properties tests/contract || exit 1; \
 	done
+
+test-trainers: $(STAMP) ## MLflow, Keras, XGBoost, LightGBM and transformers log to dia; their packages go below build/
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  --target build/trainers -r tests/trainers.txt
+	PYTHONPATH=build/trainers KERAS_BACKEND=jax $(BIN)/python -m pytest -q -rs tests/unit/http/edge/training/test_real_trainers.py
 
 # Seeds that `make test` does not run; a failing one is printed with the command that replays it.
 SEEDS ?= 10000

@@ -112,6 +112,7 @@ def test_mlflow(served, tokens, log, tmp_path, monkeypatch):
     (tmp_path / "token").write_text(tokens["operate"])
     for name, value in (("TOPIC", "model.metrics"), ("TENANT", "acme"), ("MODEL", "resnet")):
         monkeypatch.setenv(f"MLFLOW_DIA_{name}", value)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DIA_URL", served)
     monkeypatch.setenv("MLFLOW_DIA_TOKEN_FILE", str(tmp_path / "token"))
     made = []
