@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from agents.app import MODEL_METRICS, app
 from streams.connect.access.tokens import Role, TokenFile
 from streams.connect.access.web_server import WebServer
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.sinks.series import plain
+from streams.connect.sinks.window_views.ranking import RankingReading
 from streams.connect.sinks.window_views.series_view import SeriesReading
 from streams.connect.sinks.window_views.view import WindowPoints
 from streams.core.clock import SystemClock
@@ -39,6 +41,8 @@ from streams.http.console.serving import ConsoleProcess
 from streams.http.console.shards import ShardReader
 from streams.operate.replay.agent.agent import ReplayAgent
 from streams.operate.topics.topics import wanted_topics
+from tests.browser.conftest import WIDE, no_script_errors
+from tests.browser.pages import read
 from tests.unit.operate.dlq.mailbag import fill, six
 
 TENANT, MODEL, METRIC, OTHER_METRIC = "acme", "ranker", "latency_ms", "auc"
@@ -209,8 +213,10 @@ class MemoryConsole:
 
         async def of_windows(self: ShardReader, reading: Any) -> WindowPoints:
             stage._check()
-            if not isinstance(reading, SeriesReading):
+            if not isinstance(reading, SeriesReading | RankingReading):
                 return reading.points([[] if stage.empty else stage.rows_of_windows])
+            if isinstance(reading, RankingReading):
+                return reading.points([[] if stage.empty else _ranking()])
             rows = [] if stage.empty else _series()
             return reading.points([rows if reading.sketches else plain(rows)])
 
@@ -228,6 +234,32 @@ class MemoryConsole:
             raise ShardUnavailable("a shard at secret-host does not answer")
 
 
+QUICK_MS = 30_000
+
+
+@contextmanager
+def admin_page(console: MemoryConsole, browser: Browser) -> Iterator[Page]:
+    """A page signed in as an admin. Its scripts must not fail."""
+    context = browser.new_context(base_url=console.url, viewport=WIDE, reduced_motion="reduce")
+    context.set_default_timeout(QUICK_MS)
+    opened = context.new_page()
+    with no_script_errors(opened):
+        # The sign-in page leads to the overview, which would keep an answer.
+        opened.goto(f"{console.url}/sign-in?next=/trace")
+        opened.get_by_label("Access token").fill(console.token)
+        opened.get_by_role("button", name="Sign in").click()
+        expect(opened).to_have_url(f"{console.url}/trace")
+        yield opened
+    context.close()
+
+
+def look(page: Page, console: MemoryConsole, path: str) -> None:
+    """Open the page as the first one that asks in this state."""
+    console.forget()
+    page.goto(path)
+    read(page)
+
+
 def _minute_s() -> int:
     return int(time.time()) // 60 * 60
 
@@ -243,6 +275,14 @@ def _series() -> list[list[Any]]:
     return [
         [at, EVENTS_A_MINUTE, 5.0, 1.0, 1.0, 9.0, 4.0, [5.0, 8.0, 9.0], [100, 200], [30, 30], [0]]
         for at in (_minute_s() - 180, _minute_s() - 120)
+    ]
+
+
+def _ranking() -> list[list[Any]]:
+    """Two models over the whole range, as `streams.connect.sinks.series.ranked` gives them."""
+    return [
+        [name, 120, mean, 1.0, 1.0, 9.0, 4.0, [mean, 8.0, 9.0]]
+        for name, mean in ((MODEL, 5.0), ("slow", 7.25))
     ]
 
 

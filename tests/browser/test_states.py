@@ -16,11 +16,18 @@ from streams.core.process.process import ProcessIdentity
 from streams.engine.health.host_scaling import HostScaling, ProcessChange
 from streams.operate.loadtest.record import folder_of, keep
 from tests.browser.conftest import WIDE, chromium, no_script_errors
-from tests.browser.memory_console import METRIC, MODEL, OTHER_METRIC, TENANT, MemoryConsole
+from tests.browser.memory_console import (
+    METRIC,
+    MODEL,
+    QUICK_MS,
+    TENANT,
+    MemoryConsole,
+    admin_page,
+    look,
+)
 from tests.browser.pages import PAGES, PHONE, read, serious, sign_in
 from tests.unit.operate.loadtest.test_verdict import made_record
 
-QUICK_MS = 30_000
 OF_ROWS = ("/explore", "/decisions", "/training")
 """pages that are made of rows in ClickHouse"""
 ASKED_FIRST = ("/trace", "/capacity")
@@ -46,25 +53,8 @@ def console(tmp_path, monkeypatch) -> Iterator[MemoryConsole]:
 
 @pytest.fixture
 def page(console, browser) -> Iterator[Page]:
-    """Signed in as an admin."""
-    context = browser.new_context(base_url=console.url, viewport=WIDE, reduced_motion="reduce")
-    context.set_default_timeout(QUICK_MS)
-    opened = context.new_page()
-    with no_script_errors(opened):
-        # The sign-in page leads to the overview, which would keep an answer.
-        opened.goto(f"{console.url}/sign-in?next=/trace")
-        opened.get_by_label("Access token").fill(console.token)
-        opened.get_by_role("button", name="Sign in").click()
-        expect(opened).to_have_url(f"{console.url}/trace")
+    with admin_page(console, browser) as opened:
         yield opened
-    context.close()
-
-
-def _look(page: Page, console: MemoryConsole, path: str) -> None:
-    """Open the page as the first one that asks in this state."""
-    console.forget()
-    page.goto(path)
-    read(page)
 
 
 class Look(NamedTuple):
@@ -99,7 +89,7 @@ def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console
     """Half of the rows are unknown: "no event" would be a lie, and the sum of the other half too."""
     console.down = {1}
     for path in PAGES:
-        _look(page, console, path)
+        look(page, console, path)
         body = page.locator("main")
         expect(body).not_to_contain_text("No event in the last hour")
         expect(body).not_to_contain_text("No tenant has sent an event")
@@ -118,7 +108,7 @@ def test_try_again_reads_every_panel_of_one_answer(page, console):
     the stream of the overview, no panel is read again by itself."""
     page.route("**/live/overview", lambda route: route.fulfill(content_type="text/event-stream"))
     console.down = {1}
-    _look(page, console, "/")
+    look(page, console, "/")
     sending, failing = page.locator("#sending"), page.locator("#failing")
     expect(sending.get_by_role("button", name="Try again")).to_be_visible()
     console.down = set()
@@ -131,7 +121,7 @@ def test_with_kafka_down_pages_say_so(page, console):
     """Lag, messages and dead letters are then unknown, which is not zero."""
     console.broker.away = True
     for path in PAGES:
-        _look(page, console, path)
+        look(page, console, path)
         expect(page.locator("#degraded")).to_contain_text("kafka")
         body = page.locator("main")
         for empty in ("No dead letter", "No message", "Nothing skipped yet"):
@@ -143,7 +133,7 @@ def test_without_a_worker_every_page_is_red(page, console):
     """20 unread records that no process reads must be seen from whichever page is open."""
     console.with_worker(running=False)
     for path in PAGES:
-        _look(page, console, path)
+        look(page, console, path)
         expect(page.locator("#degraded")).to_contain_text("Health is red")
         _usable(page, path, Look(PHONE, "light"), changed=path in OF_HEALTH)
 
@@ -152,7 +142,7 @@ def test_without_rows_pages_are_empty_and_not_in_error(page, console):
     """A new installation: an empty page says what to do, and a grey slab says nothing."""
     console.empty = True
     for path in PAGES:
-        _look(page, console, path)
+        look(page, console, path)
         assert page.locator(".state.error").count() == 0, path
         _usable(page, path, Look(WIDE, "dark"))
 
@@ -160,7 +150,7 @@ def test_without_rows_pages_are_empty_and_not_in_error(page, console):
 def test_pages_with_data_are_readable_in_the_dark_on_a_phone(page, console):
     """A real pipeline's pages are looked at wide and light. Contrast alone is asked of axe: it is slow."""
     for path in PAGES:
-        _look(page, console, path)
+        look(page, console, path)
         _usable(page, path, Look(PHONE, "dark"), only={"runOnly": ["color-contrast"]})
 
 
@@ -196,7 +186,7 @@ def test_the_overview_names_the_backlog_that_no_worker_reads(page, console):
     """Lag 0 with dead consumers was the worst lie of the console."""
     console.with_worker(running=False)
     console.sample()
-    _look(page, console, "/")
+    look(page, console, "/")
     expect(page.locator("#figures")).to_contain_text("Unread20 records")
     expect(page.locator("#figures")).to_contain_text("no worker is assigned")
     row = page.locator("#behind tbody tr").first
@@ -217,7 +207,7 @@ def test_what_changed_is_on_the_overview(page, console):
     console.with_worker(running=False)
     console.forget()
     console.sample()
-    _look(page, console, "/")
+    look(page, console, "/")
     page.get_by_label("Lag over time in").select_option("seconds")
     expect(page.locator("#unread .chart")).to_have_attribute(
         "aria-label", re.compile("Lag in seconds")
@@ -232,7 +222,7 @@ def test_what_changed_is_on_the_overview(page, console):
 
 def test_a_paused_page_keeps_its_figures(page, console):
     """Two figures cannot be compared while they change under one's eyes."""
-    _look(page, console, "/")
+    look(page, console, "/")
     said = page.locator("#freshness")
     page.get_by_role("button", name="Pause").click()
     kept = said.text_content()
@@ -252,7 +242,7 @@ def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
     told = HostScaling(parent=parent, processes=1, least=1, most=4)
     change = ProcessChange(at_ms=1_796_040_000_000, before=1, after=2, why="9.0 s behind")
     told.changed(change).write(console.settings.state_path())
-    _look(page, console, "/capacity?growth=30%25")
+    look(page, console, "/capacity?growth=30%25")
     expect(page.locator("#hosts tbody tr").first).to_contain_text("up to 9.0 s behind")
     expect(page.locator("#scaling")).to_contain_text("2 processes now, 1 to 4 by the load.")
     expect(page.locator("#scaling tbody tr")).to_contain_text("9.0 s behind")
@@ -271,7 +261,7 @@ def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
 
 def test_figures_of_the_overview_are_links(page, console):
     """A figure raises a question, which its link answers."""
-    _look(page, console, "/")
+    look(page, console, "/")
     expect(page.locator("#failing tbody tr").first).to_contain_text("globex")
     page.locator("#failing").get_by_role("link", name="globex").click()
     read(page)
@@ -289,7 +279,7 @@ def test_a_letter_is_repaired_by_fields_and_decided_of_on_a_phone(page, console)
     """One letter: what a change makes of it, before anything runs; then it is discarded, and says so
     without a reload."""
     page.set_viewport_size(PHONE)
-    _look(page, console, "/dead-letters")
+    look(page, console, "/dead-letters")
     group = page.locator("#groups tbody tr").filter(has_text="$.value")
     expect(group).to_contain_text("aggregate_metrics")
     group.get_by_role("button", name="Newest letter").click()
@@ -324,7 +314,7 @@ def test_a_letter_is_repaired_by_fields_and_decided_of_on_a_phone(page, console)
 def test_the_graph_of_the_pipeline_shows_what_holds_it_up(page, console):
     """A shard down and no worker: the nodes that hold the others up are red, and a click shows the
     partitions of one topic only."""
-    _look(page, console, "/pipeline")
+    look(page, console, "/pipeline")
     console.down = {1}
     console.with_worker(running=False)
     console.forget()
@@ -345,7 +335,7 @@ def test_the_graph_of_the_pipeline_shows_what_holds_it_up(page, console):
 
 def test_letters_say_replayed_when_their_replay_has_ended(page, console):
     """Without a reload: the list once said "open" of letters whose replay was "finished 2 of 2"."""
-    _look(page, console, "/dead-letters?error=retries_exhausted")
+    look(page, console, "/dead-letters?error=retries_exhausted")
     at = page.locator("#steps [aria-current]")
     expect(at).to_have_text("Choose")
     page.get_by_role("button", name="Preview replay").click()
@@ -361,63 +351,11 @@ def test_letters_say_replayed_when_their_replay_has_ended(page, console):
     expect(page.locator("#outcome")).to_contain_text("1 of 1 letter replayed")
 
 
-def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console):
-    """A name with a quote in it must not break out of a statement or of a shell."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    _look(page, console, "/explore")
-    copied = {}
-    for name in ("SQL", "curl", "dia query"):
-        page.locator("#copy summary").click()
-        page.get_by_role("button", name=name, exact=True).click()
-        copied[name] = page.evaluate("navigator.clipboard.readText()")
-        page.locator("h1").click()
-    assert f"FROM minutes\nWHERE tenant = '{TENANT}'" in copied["SQL"]
-    assert "now() - INTERVAL 1 HOUR" in copied["SQL"]
-    assert f"/api/range?tenant={TENANT}&model={MODEL}" in copied["curl"]
-    assert copied["dia query"].startswith(f"dia query series --tenant {TENANT} --model {MODEL}")
-    hostile = page.evaluate(
-        """async () => {
-          const own = [...document.querySelectorAll("script[type=module]")].map((one) => one.src)[0];
-          const at = new URL("/static/" + own.split("/static/")[1].split("/")[0] + "/queries.js", own);
-          const { sqlOf, commandOf } = await import(at);
-          const asked = { tenant: "o'x\\\\", metric: "m", model: ["a b"] };
-          const dimensions = ["model", "metric"].map((name) => ({ name, column: name, kind: "str" }));
-          const view = { name: "m1", tenant: true, dimensions };
-          return [sqlOf(view, asked, "m1", ["count"]), commandOf(view, asked)];
-        }"""
-    )
-    assert "tenant = 'o\\'x\\\\'" in hostile[0]
-    assert "--tenant 'o'\\''x\\' --model 'a b'" in hostile[1]
-
-
-def test_metrics_are_compared_beside_the_period_before(page, console):
-    """Each choice is a step of the address, so a comparison is a link and Back undoes it."""
-    _look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}")
-    page.locator("#by-metric summary").click()
-    page.get_by_role("checkbox", name=OTHER_METRIC).check()
-    legend = page.locator("#chart-mean .u-legend")
-    expect(legend).to_contain_text(METRIC)
-    expect(legend).to_contain_text(OTHER_METRIC)
-    page.get_by_label("Beside it").select_option("previous")
-    expect(legend).to_contain_text(f"{METRIC}, before")
-    assert f"metric={METRIC}&metric={OTHER_METRIC}" in page.url
-    legend.get_by_text(METRIC, exact=True).click()
-    expect(page.locator("#chart-mean .u-legend .u-series.u-off")).to_have_count(3)
-    page.get_by_label("Axis").select_option("log")
-    expect(page.locator("#chart-mean-title")).to_contain_text("logarithmic")
-    assert "against=previous&axis=log" in page.url
-    assert serious(page) == []
-    page.go_back()
-    read(page)
-    assert "axis=log" not in page.url
-    assert "against=previous" in page.url
-
-
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_view_is_saved_opened_and_deleted(page, console, width):
     """A dashboard of one's own is an address with a name, on every page."""
     page.set_viewport_size({"width": width, "height": 800})
-    _look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}&range=6h")
+    look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}&range=6h")
     saved = page.url
     page.locator("#views summary").click()
     page.get_by_label("Save this page as").fill("latency of acme")
@@ -425,7 +363,7 @@ def test_a_view_is_saved_opened_and_deleted(page, console, width):
     expect(page.locator("#views")).to_contain_text("Saved as latency of acme.")
     assert serious(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    _look(page, console, "/dead-letters")
+    look(page, console, "/dead-letters")
     page.locator("#views summary").click()
     page.get_by_role("link", name="latency of acme").click()
     read(page)
@@ -438,7 +376,7 @@ def test_a_view_is_saved_opened_and_deleted(page, console, width):
 
 def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
     """Highest and lowest of each metric do not say how a model develops."""
-    _look(page, console, "/training")
+    look(page, console, "/training")
     row = page.locator("#models tbody tr").filter(has_text="auc")
     expect(row).to_contain_text("0.81")
     expect(row).to_contain_text("0.83")
@@ -455,7 +393,7 @@ def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
 def test_a_simulation_is_read_as_a_chart_and_asked_for_with_its_cost(page, console, size):
     """Its quantiles were a dump of JSON, and a request was a file for `dia produce`."""
     page.set_viewport_size(size)
-    _look(page, console, "/decisions")
+    look(page, console, "/decisions")
     page.locator("#simulations tbody tr").first.click()
     result = page.locator("#simulations tr[data-more]")
     expect(result.get_by_role("img")).to_have_attribute("aria-label", re.compile("from 110 to 290"))

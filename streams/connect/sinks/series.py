@@ -39,13 +39,12 @@ FROM
     FROM
     (
         SELECT
-            {{start:UInt32}} + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}})
-                * {{step:UInt32}} AS step,
+            {step} AS step,
             {parts},
             min(lo) AS low, max(hi) AS high, argMax(lv, (lt, inc)) AS last,
             quantilesExactWeightedArray({weights})(sk_k, sk_n) AS codes{inner}
         FROM {table}_local FINAL
-        WHERE n > 0 AND tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
+        WHERE n > 0 AND {which}
             AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC'){counted}
         GROUP BY step
     )
@@ -54,6 +53,10 @@ ORDER BY step
 """
 """Codes sort as values do: the weighted quantile of codes is the code of the value that numpy's
 ``inverted_cdf`` picks."""
+
+_STEP = """{start:UInt32} + intDiv(toUnixTimestamp(w) - {start:UInt32}, {step:UInt32})
+                * {step:UInt32}"""
+_NAMES = ("tenant", "model", "metric")
 
 _QUANTILE = """multiIf(
         ceil(share * total) <= 1, low,
@@ -139,7 +142,24 @@ def statement(
 
     With ``parts`` a row has the columns `EXTRA` too, and rows of several shards can be joined.
     """
-    sql = _SQL.format(
+    return _sql(_STEP, _NAMES, table, counted, parts=parts), _parameters(query, table)
+
+
+def ranked(
+    query: SeriesQuery, table: WindowTable, of: str, *, parts: bool = False, counted: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """As `statement`, with a row for each value of ``of`` ("model" or "metric") in place of each step: over the
+    whole range, whatever the query names for ``of``."""
+    parameters = _parameters(query, table)
+    del parameters[of], parameters["step"]
+    names = tuple(name for name in _NAMES if name != of)
+    return _sql(f"toString({of})", names, table, counted, parts=parts), parameters
+
+
+def _sql(step: str, names: Sequence[str], table: WindowTable, counted: str, *, parts: bool) -> str:
+    return _SQL.format(
+        step=step,
+        which=" AND ".join(f"{name} = {{{name}:String}}" for name in names),
         table=table,
         counted=counted,
         **deviations.SQL,
@@ -148,7 +168,6 @@ def statement(
         weights=", ".join(map(str, QUANTILES)),
         **(_SKETCHED if parts else _PLAIN),
     )
-    return sql, _parameters(query, table)
 
 
 def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:

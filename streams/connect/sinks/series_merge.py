@@ -24,12 +24,12 @@ value"""
 
 
 def joined(parts: Sequence[Rows], shares: Sequence[float]) -> list[Sequence[Any]]:
-    """The steps of all shards, ascending. A row: step, count, mean, standard deviation, smallest,
+    """The steps of all shards, ascending. A row: step (or the name that is ranked), count, mean, standard deviation, smallest,
     largest and last value, percentiles of ``shares``, and the `EXTRA` columns."""
-    found: defaultdict[int, list[Sequence[Any]]] = defaultdict(list)
+    found: defaultdict[int | str, list[Sequence[Any]]] = defaultdict(list)
     for rows in parts:
         for row in rows:
-            found[int(row[0])].append(row)
+            found[row[0]].append(row)
     return [rows[0] if len(rows) == 1 else _one(rows, shares) for _, rows in sorted(found.items())]
 
 

@@ -34,6 +34,7 @@ from streams.http.console.openapi import document as openapi
 from streams.http.console.pipeline.overview import OverviewHandler
 from streams.http.console.pipeline.pipeline import PipelineHandler
 from streams.http.console.ranges import RangeHandler
+from streams.http.console.ranking import RankingHandler
 from streams.http.console.series import SeriesHandler
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler
@@ -92,6 +93,7 @@ class Console:
     windows: WindowsHandler
     series: SeriesHandler
     ranges: RangeHandler
+    ranking: RankingHandler
     catalog: CatalogHandler
     overview: OverviewHandler
     simulations: SimulationHandler
@@ -171,6 +173,7 @@ def api_routes(console: Console) -> list[Route]:
         route("GET", "/api/metrics", console.catalog.metrics),
         route("GET", "/api/series", console.series.one),
         route("GET", "/api/range", console.ranges.many),
+        route("GET", "/api/ranking", console.ranking.show),
         route("GET", "/api/simulations", console.simulations.listed),
         route("POST", "/api/simulations", console.simulations.ask),
         route("POST", "/api/simulations/cancel", console.simulations.cancel),

@@ -56,6 +56,7 @@ from streams.http.console.pipeline.pipeline import PipelineHandler
 from streams.http.console.pipeline.services import Services
 from streams.http.console.pipeline.workers import Workers
 from streams.http.console.ranges import RangeHandler
+from streams.http.console.ranking import RankingHandler
 from streams.http.console.response_cache import ResponseCache
 from streams.http.console.series import SeriesHandler
 from streams.http.console.shards import ShardReader
@@ -126,6 +127,7 @@ class ConsoleProcess:
             windows=windows,
             series=SeriesHandler(gate, windows, shards, answers, clock),
             ranges=RangeHandler(gate, windows, shards, answers, clock),
+            ranking=RankingHandler(gate, windows, shards, answers, clock),
             catalog=CatalogHandler(gate, windows, shards, answers),
             overview=OverviewHandler(
                 gate, shards, answers, workers, services, clock, levels, health, recorder.freshness

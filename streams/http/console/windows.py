@@ -106,6 +106,7 @@ def _described(view: WindowView) -> dict[str, Any]:
         "charts": [one._asdict() for one in view.charts],
         "disjoint": view.disjoint,
         "heatmap": view.sketched,
+        "ranked": view.ranked,
     }
 
 

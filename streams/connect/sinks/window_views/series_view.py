@@ -22,6 +22,7 @@ from streams.connect.sinks.series import (
 )
 from streams.connect.sinks.series_merge import EXTRA, joined
 from streams.connect.sinks.shard_maps import KnownMaps
+from streams.connect.sinks.window_views.ranking import RankingReading
 from streams.connect.sinks.window_views.view import (
     Question,
     Rows,
@@ -73,23 +74,31 @@ class SeriesView(WindowView):
     def reading(
         self, question: Question, figures: Sequence[WindowFigure], *, sketches: bool = False
     ) -> WindowReading:
-        tenant, model, metric = question.key
-        query = SeriesQuery(
-            tenant=tenant,
-            model=model,
-            metric=metric,
-            start_s=question.start_s,
-            stop_s=question.stop_s,
-            step_s=question.step_ms // 1000,
-        )
         names = tuple(one.name for one in figures)
-        return SeriesReading(query, cast(WindowTable, question.grain.table), names, sketches)
+        table = cast(WindowTable, question.grain.table)
+        return SeriesReading(_query(question), table, names, sketches)
+
+    def ranking(self, question: Question, of: str) -> WindowReading:
+        table = cast(WindowTable, question.grain.table)
+        return RankingReading(_query(question), table, of, COLUMNS[1:])
 
     def names(self, at: int, given: Mapping[int, Sequence[Any]], limit: int) -> Statement:
         wanted = {number: values for number, values in given.items() if values}
         where = (f"has({{d{number}:Array(String)}}, {_DIMENSIONS[number]})" for number in wanted)
         sql = _NAMES.format(column=_DIMENSIONS[at], where=" AND ".join(where) or "1", limit=limit)
         return sql, {f"d{number}": list(values) for number, values in wanted.items()}
+
+
+def _query(question: Question) -> SeriesQuery:
+    tenant, model, metric = question.key
+    return SeriesQuery(
+        tenant=tenant,
+        model=model,
+        metric=metric,
+        start_s=question.start_s,
+        stop_s=question.stop_s,
+        step_s=question.step_ms // 1000,
+    )
 
 
 def series_view(retention_days: int) -> SeriesView:
@@ -115,6 +124,7 @@ def series_view(retention_days: int) -> SeriesView:
             Chart("count", "Events per window", "bars", ("count",)),
         ),
         sketched=True,
+        ranked=True,
         retention_days=retention_days,
     )
 

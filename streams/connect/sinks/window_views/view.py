@@ -42,7 +42,7 @@ class Question(NamedTuple):
 
 class WindowPoints(NamedTuple):
     """``columns``: ``t`` (start in seconds since the epoch, ascending) and figures by name; None: unknown.
-    ``sketches``: (t, codes, counts) of each point, where they were asked for."""
+    Of a ranking: its names, in place of ``t``. ``sketches``: (t, codes, counts) of each point, where they were asked for."""
 
     columns: Mapping[str, Sequence[Any]]
     sketches: Rows = ()
@@ -70,7 +70,7 @@ class WindowReading(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class WindowView(ABC):
     """``tenant``: whether the first dimension is the tenant. ``disjoint``: no record is in two windows of a key,
-    so a step may be longer than a window. ``sketched``: points have sketches of values."""
+    so a step may be longer than a window. ``sketched``: points have sketches of values. ``ranked``: `ranking` answers."""
 
     name: str
     description: str
@@ -81,6 +81,7 @@ class WindowView(ABC):
     charts: tuple[Chart, ...]
     disjoint: bool = True
     sketched: bool = False
+    ranked: bool = False
 
     @property
     def chosen(self) -> tuple[Dimension, ...]:
@@ -160,6 +161,11 @@ class WindowView(ABC):
     def reading(
         self, question: Question, figures: Sequence[WindowFigure], *, sketches: bool = False
     ) -> WindowReading: ...
+
+    def ranking(self, question: Question, of: str) -> WindowReading:
+        """A row for each value of the dimension ``of``, over the whole range; what the key has for it does not matter.
+        Raises `UsageError` for windows without a ranking."""
+        raise UsageError(f"windows {self.name} have no ranking: only those with late='reopen' do.")
 
     @abstractmethod
     def names(self, at: int, given: Mapping[int, Sequence[Any]], limit: int) -> Statement:

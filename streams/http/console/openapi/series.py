@@ -64,6 +64,7 @@ def series() -> dict[str, Any]:
         "/api/names": {"get": _names()},
         "/api/series": {"get": get("series", summary, answer, given, media=CSV)},
         "/api/range": {"get": _range()},
+        "/api/ranking": {"get": _ranking()},
     }
 
 
@@ -80,7 +81,7 @@ def _windows() -> dict[str, Any]:
         {
             "name": NAME,
             "description": TEXT,
-            **dict.fromkeys(("tenant", "disjoint", "heatmap"), FLAG),
+            **dict.fromkeys(("tenant", "disjoint", "heatmap", "ranked"), FLAG),
             "dimensions": array(obj({"name": NAME, "column": NAME, "kind": TEXT})),
             "tables": array(obj({"name": NAME, "width_s": NUMBER})),
             "figures": array(obj({"name": NAME, "type": TEXT, "merges": FLAG})),
@@ -116,3 +117,26 @@ def _range() -> dict[str, Any]:
         "are spread, too. left_out: figures that such long steps have not."
     )
     return get("range", summary, answer, given, media=CSV)
+
+
+def _ranking() -> dict[str, Any]:
+    told = {name: _TOLD[name] for name in ("windows", "table", "behind_s", "from_s", "to_s")}
+    order = {"enum": ["highest", "lowest"]}
+    answer = read(
+        {
+            **told,
+            **dict.fromkeys(("of", "by"), NAME),
+            "order": order,
+            "number": {**COUNT, "description": "Of all values of the dimension with an event."},
+            "ranked": array({"type": "object"}),
+        }
+    )
+    given = (
+        *(WINDOWS, TENANT, query("of", NAME), query("model", NAME), query("metric", NAME)),
+        *(*_SPAN, query("table", TABLE), query("by", NAME), query("order", order)),
+    )
+    summary = (
+        "The first 50 values of the dimension of (default the first one) by a figure over the whole range, beside one "
+        "value of each other dimension. The figures are those of `dia query series` with one step for the range."
+    )
+    return get("ranking", summary, answer, given)

@@ -7,6 +7,7 @@ import { heatmap } from "../heatmap.js";
 import { Panel } from "../panel.js";
 import { Picker } from "../picker.js";
 import { commandOf, curlOf, sqlOf } from "../queries.js";
+import { rank } from "../ranking.js";
 import { copying } from "../record.js";
 import { remember, tenants, tenantsKnown } from "../tenant.js";
 import { gridded, length, named, positive, previous, sharedUnit, unitOf } from "../windows.js";
@@ -17,7 +18,7 @@ const BUCKETS = 32;
 const ROWS_SHOWN = 240;
 const RANGES = ["1h", "6h", "24h", "7d", "30d", "365d"];
 // Controls that the address holds, with the value that it leaves out.
-const CHOICES = { table: "", percentile: "", against: "", axis: "" };
+const CHOICES = { table: "", percentile: "", against: "", axis: "", rank: "", order: "" };
 
 const heat = new Panel($("heatmap"));
 const numbers = new Panel($("numbers"));
@@ -336,6 +337,8 @@ async function read() {
   reading?.abort();
   const mine = (reading = new AbortController());
   remembered();
+  rank(view, asked(), isComplete() ? $("rank").value : "", $("order").value);
+  $("order-field").hidden = !$("rank").value;
   if (!isComplete()) {
     const missing = names().find((name) => !pickers[name].chosen.length);
     const { tenant } = asked();
@@ -408,6 +411,10 @@ function setUp(figure) {
   const middle = option("", compare.length ? `${compare[Math.floor(compare.length / 2)]} (usual)` : "");
   $("percentile").replaceChildren(middle, ...compare.map((name) => option(name, name)));
   $("percentile-field").hidden = !compare.length;
+  const { value: ranked } = $("rank");
+  $("rank").replaceChildren(option("", "no ranking"), ...(view.ranked ? every : []).map((name) => option(name, name)));
+  $("rank").value = view.ranked && every.includes(ranked) ? ranked : "";
+  $("rank-field").hidden = !view.ranked;
   Object.values(charts).forEach((chart) => chart.close());
   charts = {};
   $("drawn").replaceChildren(...view.charts.map((one) => h("section", { class: "panel", "aria-labelledby": `chart-${one.name}-title` },
@@ -465,7 +472,7 @@ async function begin() {
     $("table").append(option(wanted.get("table") ?? "", ""));
     $("table").value = wanted.get("table") ?? "";
     setUp(wanted.getAll("figure"));
-    if (wanted.has("percentile")) $("percentile").value = wanted.get("percentile");
+    for (const id of ["percentile", "rank", "order"]) if (wanted.has(id)) $(id).value = wanted.get(id);
     if (view.tenant) await tenants();
     await offer(Object.fromEntries(names().map((name) => [name, wanted.getAll(name)])), true);
     await read();

@@ -1,0 +1,118 @@
+"""Explore in a browser, on in-memory parts: comparisons, rankings, and the question behind a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import WIDE, chromium
+from tests.browser.memory_console import (
+    METRIC,
+    MODEL,
+    OTHER_METRIC,
+    TENANT,
+    MemoryConsole,
+    admin_page,
+    look,
+)
+from tests.browser.pages import PHONE, read, serious
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def console(tmp_path, monkeypatch) -> Iterator[MemoryConsole]:
+    made = MemoryConsole(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(console, browser) -> Iterator[Page]:
+    with admin_page(console, browser) as opened:
+        yield opened
+
+
+def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console):
+    """A name with a quote in it must not break out of a statement or of a shell."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    look(page, console, "/explore")
+    copied = {}
+    for name in ("SQL", "curl", "dia query"):
+        page.locator("#copy summary").click()
+        page.get_by_role("button", name=name, exact=True).click()
+        copied[name] = page.evaluate("navigator.clipboard.readText()")
+        page.locator("h1").click()
+    assert f"FROM minutes\nWHERE tenant = '{TENANT}'" in copied["SQL"]
+    assert "now() - INTERVAL 1 HOUR" in copied["SQL"]
+    assert f"/api/range?tenant={TENANT}&model={MODEL}" in copied["curl"]
+    assert copied["dia query"].startswith(f"dia query series --tenant {TENANT} --model {MODEL}")
+    hostile = page.evaluate(
+        """async () => {
+          const own = [...document.querySelectorAll("script[type=module]")].map((one) => one.src)[0];
+          const at = new URL("/static/" + own.split("/static/")[1].split("/")[0] + "/queries.js", own);
+          const { sqlOf, commandOf } = await import(at);
+          const asked = { tenant: "o'x\\\\", metric: "m", model: ["a b"] };
+          const dimensions = ["model", "metric"].map((name) => ({ name, column: name, kind: "str" }));
+          const view = { name: "m1", tenant: true, dimensions };
+          return [sqlOf(view, asked, "m1", ["count"]), commandOf(view, asked)];
+        }"""
+    )
+    assert "tenant = 'o\\'x\\\\'" in hostile[0]
+    assert "--tenant 'o'\\''x\\' --model 'a b'" in hostile[1]
+
+
+def test_metrics_are_compared_beside_the_period_before(page, console):
+    """Each choice is a step of the address, so a comparison is a link and Back undoes it."""
+    look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}")
+    page.locator("#by-metric summary").click()
+    page.get_by_role("checkbox", name=OTHER_METRIC).check()
+    legend = page.locator("#chart-mean .u-legend")
+    expect(legend).to_contain_text(METRIC)
+    expect(legend).to_contain_text(OTHER_METRIC)
+    page.get_by_label("Beside it").select_option("previous")
+    expect(legend).to_contain_text(f"{METRIC}, before")
+    assert f"metric={METRIC}&metric={OTHER_METRIC}" in page.url
+    legend.get_by_text(METRIC, exact=True).click()
+    expect(page.locator("#chart-mean .u-legend .u-series.u-off")).to_have_count(3)
+    page.get_by_label("Axis").select_option("log")
+    expect(page.locator("#chart-mean-title")).to_contain_text("logarithmic")
+    assert "against=previous&axis=log" in page.url
+    assert serious(page) == []
+    page.go_back()
+    read(page)
+    assert "axis=log" not in page.url
+    assert "against=previous" in page.url
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")])
+def test_every_model_of_a_metric_is_ranked(page, console, size, scheme):
+    """Eight models are drawn side by side; the worst of a thousand is found by its rank, which is a link to its
+    charts. A shard that is away is an error, and no model an empty ranking."""
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=scheme)
+    look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}")
+    ranking = page.locator("#ranking")
+    expect(ranking).to_be_hidden()
+    page.get_by_label("Rank all by").select_option("mean")
+    expect(ranking.locator("tbody tr").first).to_contain_text("slow")
+    expect(ranking.locator("tbody tr").first).to_contain_text("7.25")
+    page.get_by_label("First is").select_option("lowest")
+    expect(ranking.locator("tbody tr").first).to_contain_text(MODEL)
+    assert "rank=mean&order=lowest" in page.url
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    console.down = {1}
+    page.get_by_label("Rank all by").select_option("p95")
+    expect(ranking.get_by_role("button", name="Try again")).to_be_visible()
+    console.down = set()
+    ranking.get_by_role("button", name="Try again").click()
+    ranking.get_by_role("link", name="slow").click()
+    read(page)
+    assert "model=slow" in page.url
