@@ -165,6 +165,11 @@ class PartitionMetrics:
             "1 while the partition is stopped by the error of that code.",
             (*PARTITION, "code"),
         )
+        self.waits = declare.gauge(
+            "partition_waits",
+            "1 while the partition waits for a dependency, which `dia status` names; no replica helps it.",
+            PARTITION,
+        )
         self.restore_records = declare.counter(
             "restore_records_total", "Changelog records read to rebuild state.", PARTITION
         )
@@ -445,6 +450,7 @@ class Metrics:
             self.commit.held_windows,
             self.partition.state,
             self.partition.stopped,
+            self.partition.waits,
             self.state.pressure_ratio,
             self.state.live_windows,
             self.state.bytes,

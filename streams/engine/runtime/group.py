@@ -222,6 +222,9 @@ class GroupMember:
             partition.tick()
         paused = sum(partition.paused for partition in self.partitions.values())
         self._metrics.partition.paused.labels(self.group).set(paused)
+        waits = self._metrics.partition.waits
+        for tp, partition in self.partitions.items():
+            waits.labels(tp.topic, tp.partition).set(bool(partition.waits_for))
 
     # --- assignment --------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 A commit moves the group's offset past finished requests only (J5 in docs/protocols/jobs.md), so
 every unfinished request is at or behind it. Those that finished out of order have a row with their
-offset in ClickHouse. A finished request is listed until its row is visible; a dead letter, until
-the offset passes it."""
+offset in ClickHouse, and the append time: a recreated topic has other requests at the same offsets.
+A finished request is listed until its row is visible; a dead letter, until the offset passes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READ_MAX: Final = 2000
 LISTED_MAX: Final = 200
 
 _FINISHED = """
-SELECT part, off
+SELECT part, off, toUnixTimestamp64Milli(requested)
 FROM simulations_local
 WHERE tenant = {tenant:String} AND off >= {starts:Array(UInt64)}[part + 1]
 """
@@ -86,8 +86,8 @@ class WaitingRequests:
         mine = [one for one in behind.requests if one.asked.tenant_id == tenant]
         given = {"tenant": tenant, "starts": [*behind.starts]}
         rows = await self._shards.of_all(_FINISHED, given) if mine else ()
-        finished = {(partition, offset) for partition, offset in rows}
-        left = [one for one in mine if (one.partition, one.offset) not in finished]
+        finished = {(partition, offset, at_ms) for partition, offset, at_ms in rows}
+        left = [one for one in mine if (one.partition, one.offset, one.accepted_ms) not in finished]
         left.sort(key=lambda one: one.accepted_ms)
         return {
             "requests": [_told(one) for one in left[:LISTED_MAX]],

@@ -217,6 +217,8 @@ def test_scaling_by_lag_reads_existing_metrics(known, missing):
         assert missing(trigger["metadata"]["query"], known) == set()
         assert "dia_append_lag_seconds" in trigger["metadata"]["query"]
         assert "event_time" not in trigger["metadata"]["query"], "late producers need no replica"
+        for helpless in ("stopped", "waits"):
+            assert f"dia_partition_{helpless}" in trigger["metadata"]["query"], "no replica helps"
     stateful = kind(render(values("secured")), "StatefulSet")
     assert not any("replicas" in one["spec"] for one in stateful), (
         "the StatefulSet must not set replicas beside a ScaledObject"

@@ -90,6 +90,7 @@ async def test_added_partitions_are_read_once_the_topics_are_applied(rig, runnin
     await rig.clock.advance(20)
     said = json.loads(StatusFile(tmp_path, 0, 1).write(running))["partitions"]
     waiting = {held["partition"]: held["waits_for"] for held in said}
+    assert _shown_waits(rig) == {"0": 0.0, "1": 1.0}, "the chart adds no replica for it"
     assert waiting[0] == ""
     assert "changelog/1 does not exist. Run `dia topics apply`" in waiting[1]
     declared = wanted_topics(replace(app.topology, topics=(replace(MODEL_METRICS, partitions=1),)))
@@ -101,6 +102,12 @@ async def test_added_partitions_are_read_once_the_topics_are_applied(rig, runnin
     await rig.clock.advance(20)
     assert rig.broker.committed("dia-group", source).offset == 1
     assert not any(held.waits_for for held in running.groups[0].partitions.values())
+    assert _shown_waits(rig) == {"0": 0.0, "1": 0.0}
+
+
+def _shown_waits(rig) -> dict[str, float]:
+    [found] = rig.metrics.partition.waits.collect()
+    return {one.labels["partition"]: one.value for one in found.samples}
 
 
 CHANGELOG = MODEL_METRICS.changelog(DIA_GROUP)
