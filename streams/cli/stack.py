@@ -67,7 +67,7 @@ def up(
     With --region, commands with the --home of a region are of that region: its workers, its edge, `dia
     region mirror`. The same command starts them again.
 
-    Examples: dia up --shards 2; dia up --region east --region west
+    Example: dia up --region east --region west
     """
     from streams.core import kernels
     from streams.dev.local import stack

@@ -15,6 +15,7 @@ from agents.app import MODEL_METRICS, SIMULATION_REQUEST, app
 from streams.connect.schema_registry.documents import document
 from streams.core.formats.whole_numbers import decode_whole
 from streams.core.records.bad_records import TimestampInFuture, TimestampTooOld
+from streams.core.topics.topic import Topic
 from streams.engine.decode.codecs import Limits, check
 from tests.properties.test_codec_laws import NAMES, WELL, T, scalars
 
@@ -49,10 +50,23 @@ def documents(draw: Any) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
+def _accepted(topic: Topic, value: bytes) -> bool:
+    """Python's reader takes NaN and Infinity, which no JSON has, and so no schema accepts."""
+    try:
+        found = json.loads(value, parse_constant=_refused)
+    except ValueError:
+        return False
+    return VALIDATORS[topic.name].is_valid(found)
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(constant)
+
+
 @given(st.sampled_from(app.topology.topics), documents())
 def test_the_decoder_accepts_what_the_schema_accepts(topic, value):
     """A producer that validates against the published schema must get no dead letter."""
-    if not VALIDATORS[topic.name].is_valid(json.loads(value)):
+    if not _accepted(topic, value):
         return
     decoded, _ = check(topic, [value], T, LIMITS)
     assert {bad.code for bad in decoded.bad} <= BY_TIME, decoded.bad
