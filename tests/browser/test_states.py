@@ -213,6 +213,10 @@ def test_what_changed_is_on_the_overview(page, console):
         "aria-label", re.compile("Lag in seconds")
     )
     assert "lag=seconds" in page.url
+    expect(page.locator("#read .chart")).to_have_attribute("aria-label", re.compile("Records read"))
+    expect(page.locator("#throughput .chart")).to_have_attribute(
+        "aria-label", re.compile("[1-9][0-9]* changes? marked")
+    )
     changes = page.locator("#changes tbody tr")
     expect(changes.first.locator("time")).to_have_attribute("title", re.compile(r"^20\d\d-.* ago$"))
     expect(changes.filter(has_text="kafka").filter(has_text="up again after")).to_have_count(1)

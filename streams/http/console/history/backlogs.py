@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from streams.core.clock import Clock
@@ -39,11 +40,13 @@ class _Ends(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """Of each reader its unread records, and the age of the oldest one in seconds; None: unknown."""
+    """Of each reader its unread records, the age of the oldest one in seconds, and the sum of its committed
+    offsets; None: unknown."""
 
     at_ms: int
     lags: tuple[int | None, ...]
     ages: tuple[float | None, ...]
+    read: tuple[int | None, ...]
 
 
 class ReaderBacklog(NamedTuple):
@@ -109,7 +112,13 @@ class BacklogHistory:
             None if lag is None else _oldest(columns[reader], kept)[0]
             for reader, lag in lags.items()
         ]
-        self._samples.append(_Sample(self._clock.now_ms(), tuple(lags.values()), tuple(ages)))
+        offsets = [
+            None if lag is None else sum(max(0, committed[at]) for at in columns[reader])
+            for reader, lag in lags.items()
+        ]
+        self._samples.append(
+            _Sample(self._clock.now_ms(), tuple(lags.values()), tuple(ages), tuple(offsets))
+        )
 
     def _columns(self) -> dict[Reader, list[int]]:
         columns: dict[Reader, list[int]] = {reader: [] for reader in self._readers}
@@ -134,10 +143,12 @@ class BacklogHistory:
 
     def series(self, since_ms: int) -> dict[str, Any]:
         """``t`` in seconds, and of each reader its unread records and the age of the oldest in seconds, at most
-        `POINTS_MAX` points: the greatest of its interval, null where one is unknown."""
+        `POINTS_MAX` points: the greatest of its interval, null where one is unknown. ``read_per_s``: the mean since the
+        point before; null for the first point, and where an offset went back."""
         found = [sample for sample in self._samples if sample.at_ms >= since_ms]
         size = -(-len(found) // POINTS_MAX) or 1
         cuts = [found[at : at + size] for at in range(0, len(found), size)]
+        ends = [cut[-1] for cut in cuts]
         return {
             "t": [cut[-1].at_ms // 1000 for cut in cuts],
             "readers": [
@@ -146,6 +157,7 @@ class BacklogHistory:
                     "topic": topic,
                     "unread": [_most(sample.lags[at] for sample in cut) for cut in cuts],
                     "behind_s": [_most(sample.ages[at] for sample in cut) for cut in cuts],
+                    "read_per_s": [None, *(_read_per_s(*two, at) for two in pairwise(ends))],
                 }
                 for at, (group, topic) in enumerate(self._readers)
             ],
@@ -196,6 +208,13 @@ def _rates(columns: Sequence[int], ends: Sequence[_Ends]) -> tuple[float | None,
         return sum(max(0, now[at]) - max(0, then[at]) for at in columns) / span_s
 
     return per_s(newest.ends, since.ends), per_s(newest.committed, since.committed)
+
+
+def _read_per_s(before: _Sample, after: _Sample, at: int) -> float | None:
+    then, now, span_ms = before.read[at], after.read[at], after.at_ms - before.at_ms
+    if then is None or now is None or now < then or span_ms <= 0:
+        return None
+    return (now - then) * 1000 / span_ms
 
 
 def _course(lag: int, behind_s: float, arriving: float | None, read: float | None) -> Course:

@@ -50,7 +50,8 @@ def _history(ranges: dict[str, Any]) -> dict[str, Any]:
             "bad": FLAG,
         }
     )
-    courses = {"unread": array(maybe(COUNT)), "behind_s": array(maybe(NUMBER))}
+    seconds = dict.fromkeys(("behind_s", "read_per_s"), array(maybe(NUMBER)))
+    courses = {"unread": array(maybe(COUNT)), **seconds}
     reader = obj({**dict.fromkeys(("group", "topic"), NAME), **courses})
     words = ("code", "severity", "subject", "detail", "next", "runbook")
     alert = obj({**dict.fromkeys(words, TEXT), "since_ms": COUNT})
@@ -66,7 +67,7 @@ def _history(ranges: dict[str, Any]) -> dict[str, Any]:
         "orders_known": FLAG,
     }
     what = (
-        "What is wrong, since when, with its runbook; who is behind and until when, unread records over time, and what changed, newest first. "
+        "What is wrong, since when, with its runbook; who is behind and until when, unread records and rates of reading over time, and what changed, newest first. "
         "This console observes it while it runs, since observed_since_ms; replays and orders to "
         "skip records come from Kafka, unless orders_known is false."
     )

@@ -97,7 +97,7 @@ async def test_an_unknown_lag_is_neither_zero_nor_caught_up(feed):
     found = feed.now
     assert (found.unread, found.course, found.caught_up_ms) == (None, "unknown", None)
     [reader] = feed.history.series(0)["readers"]
-    assert (reader["unread"][-1], reader["behind_s"][-1]) == (None, None)
+    assert [reader[name][-1] for name in ("unread", "behind_s", "read_per_s")] == [None] * 3
 
 
 async def test_readers_that_kafka_did_not_answer_for_are_unknown(feed):
@@ -154,6 +154,17 @@ async def test_new_partitions_begin_a_new_history(feed):
     assert len(feed.history.series(0)["t"]) == 1
 
 
+async def test_the_rate_of_reading_is_by_processing_time(feed):
+    """A chart by event time shows no stop of a pipeline that has caught up since."""
+    await feed.run(2, written=100, read=0)
+    await feed.run(2, written=0, read=100)
+    await feed.run(1, written=0, read=0)
+    feed.end = feed.committed = 0
+    await feed.run(1, written=0, read=0)
+    [reader] = feed.history.series(0)["readers"]
+    assert reader["read_per_s"] == [None, 0.0, 10.0, 10.0, 0.0, None]
+
+
 async def test_a_day_of_samples_is_a_chart_that_keeps_its_peaks(feed):
     """A minute of backlog within a day must be seen."""
     await feed.run(1000, written=0, read=0)
@@ -162,6 +173,7 @@ async def test_a_day_of_samples_is_a_chart_that_keeps_its_peaks(feed):
     [reader] = feed.history.series(0)["readers"]
     assert len(reader["unread"]) <= POINTS_MAX
     assert max(reader["unread"]) == 777
+    assert len(reader["read_per_s"]) == len(reader["unread"])
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=40))

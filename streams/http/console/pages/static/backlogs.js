@@ -14,6 +14,7 @@ const alerts = new Panel($("alerts"));
 const behind = new Panel($("behind"));
 const changes = new Panel($("changes"));
 const chart = new Chart($("unread"));
+const read = new Chart($("read"));
 
 const rate = (value) => (value === null ? "" : `${count(value)}/s`);
 
@@ -81,6 +82,23 @@ function drawUnread({ unread: { t, readers }, changes: found }, unit) {
   }));
 }
 
+// By processing time, beside the chart by event time.
+function drawRead({ unread: { t, readers }, changes: found }) {
+  if (t.length < 2) {
+    read.clear("The console measures every 10 s while it runs: the first points follow.");
+    return;
+  }
+  read.show(() => ({
+    options: {
+      series: [time(), ...readers.map(({ topic }, at) => line(topic, seriesColour(at)))],
+      scales: { y: fromNothing },
+      plugins: [marks(found)],
+    },
+    data: [t, ...readers.map((one) => one.read_per_s)],
+    label: `Records read per second over time: ${readers.map((one) => `${one.topic} ${rate(one.read_per_s.at(-1)) || "unknown"}`).join(", ")}`,
+  }));
+}
+
 function drawChanges({ changes: found, observed_since_ms: since, orders_known: known, changes_left_out: more }) {
   const notes = [`Outages, workers and owners since this console began to watch, ${moment(since)} UTC.`];
   if (!known) notes.push("Kafka does not answer: replays and skipped records are missing.");
@@ -102,12 +120,13 @@ export async function readHistory(range, unit, seen, { quiet = false } = {}) {
   const found = await behind.show((signal) => get("/api/history", { range }, signal), drawBehind,
     "No topic is read by an agent, or Kafka has not answered yet.", { quiet, again: () => readHistory(range, unit, seen) });
   if (!found) {
-    for (const one of ["alerts", "unread", "changes"]) $(one).removeAttribute("aria-busy");
+    for (const one of ["alerts", "unread", "read", "changes"]) $(one).removeAttribute("aria-busy");
     return;
   }
   newest = found;
   alerts.put(drawAlerts(found), "Nothing is wrong: every rule of health holds.");
   drawUnread(found, unit);
+  drawRead(found);
   changes.put(drawChanges(found), "");
   seen(found);
 }

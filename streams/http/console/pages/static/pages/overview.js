@@ -1,4 +1,4 @@
-import { Chart, bars, fromNothing, seriesColour, span, time, token } from "../chart.js";
+import { Chart, bars, fromNothing, marks, seriesColour, span, time, token } from "../chart.js";
 import { $, figures, h, table, toned } from "../dom.js";
 import { count, plural, seconds, UNKNOWN } from "../format.js";
 import { LEVELS, degraded, fresh, keep, onAgain, onLive, onOverview, start, state } from "../frame.js";
@@ -12,6 +12,8 @@ const everyone = !ownTenant();
 const past = everyone ? await import("../backlogs.js") : null;
 let unread = [];
 let readPerS = null;
+// Deploys, outages, rebalances, replays, skipped records: they are marked on the charts.
+let changes = [];
 const chart = new Chart($("throughput"));
 const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id, new Panel($(id))]));
 
@@ -89,9 +91,11 @@ function throughput(found, as_of_ms) {
     options: {
       series: [time(), bars("events", seriesColour(0)), bars("events so far, minute incomplete", token("muted"))],
       scales: { x: span(t, 60), y: fromNothing },
+      plugins: [marks(changes)],
     },
     data: [t, events.map((n, at) => (at === last ? null : n)), events.map((n, at) => (at === last ? n : null))],
-    label: `Events per minute over ${t.length} minutes; the current minute, still incomplete, has ${count(events[last])}`,
+    label: `Events per minute over ${t.length} minutes; the current minute, still incomplete, has ${count(events[last])}${
+      changes.length ? `; ${plural(changes.length, "change")} marked` : ""}`,
   }));
 }
 
@@ -162,7 +166,8 @@ async function readPast(quiet = false) {
   readAt = Date.now();
   remembered();
   if (!past) return;
-  await past.readHistory($("range").value, $("lag-in").value, ({ backlogs, unread: { t, readers } }) => {
+  await past.readHistory($("range").value, $("lag-in").value, ({ backlogs, unread: { t, readers }, changes: found }) => {
+    changes = found;
     const rates = backlogs.map((one) => one.read_per_s);
     readPerS = rates.length && !rates.includes(null) ? rates.reduce((sum, one) => sum + one, 0) : null;
     unread = t.map((_, at) => readers.reduce((sum, { unread: of }) => (sum === null || of[at] === null ? null : sum + of[at]), 0));
