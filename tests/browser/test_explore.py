@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -53,19 +54,41 @@ def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console)
     assert "now() - INTERVAL 1 HOUR" in copied["SQL"]
     assert f"/api/range?tenant={TENANT}&model={MODEL}" in copied["curl"]
     assert copied["dia query"].startswith(f"dia query series --tenant {TENANT} --model {MODEL}")
+    page.locator("#copy summary").click()
+    page.get_by_label("Alert of").select_option("p95")
+    page.get_by_label("Bound of the alert").fill("250.5")
+    page.get_by_role("button", name="Alert as SQL").click()
+    alert = page.evaluate("navigator.clipboard.readText()")
+    assert "max(p95) AS furthest\nFROM minutes" in alert
+    assert f"tenant = '{TENANT}'" in alert
+    assert alert.endswith("GROUP BY model, metric\nHAVING furthest > 250.5")
+    page.get_by_role("button", name="Alert rule of Grafana").click()
+    rule = json.loads(page.evaluate("navigator.clipboard.readText()"))["groups"][0]["rules"][0]
+    query, threshold = rule["data"]
+    assert (query["model"]["rawSql"], query["datasourceUid"]) == (alert, "dia-clickhouse")
+    [condition] = threshold["model"]["conditions"]
+    assert condition["evaluator"] == {"type": "gt", "params": [250.5]}
+    assert serious(page) == []
     hostile = page.evaluate(
         """async () => {
           const own = [...document.querySelectorAll("script[type=module]")].map((one) => one.src)[0];
           const at = new URL("/static/" + own.split("/static/")[1].split("/")[0] + "/queries.js", own);
           const { sqlOf, commandOf } = await import(at);
+          const { alertRule, alertSql } = await import(String(at).replace("queries.js", "alert.js"));
           const asked = { tenant: "o'x\\\\", metric: "m", model: ["a b"] };
           const dimensions = ["model", "metric"].map((name) => ({ name, column: name, kind: "str" }));
-          const view = { name: "m1", tenant: true, dimensions };
-          return [sqlOf(view, asked, "m1", ["count"]), commandOf(view, asked)];
+          const view = { name: "m1", tenant: true, dimensions, tables: [{ name: "m1", width_s: 60 }] };
+          const alert = { figure: "count", beyond: "below", bound: "1" };
+          const priced = { ...asked, model: ["$a"] };
+          return [sqlOf(view, asked, "m1", ["count"]), commandOf(view, asked), alertSql(view, asked, alert),
+            alertRule(view, priced, alert)];
         }"""
     )
     assert "tenant = 'o\\'x\\\\'" in hostile[0]
     assert "--tenant 'o'\\''x\\' --model 'a b'" in hostile[1]
+    assert "tenant = 'o\\'x\\\\'" in hostile[2]
+    assert hostile[2].endswith("HAVING furthest < 1")
+    assert "'$$a'" in hostile[3], "Grafana reads one $ as the start of a variable"
 
 
 def test_metrics_are_compared_beside_the_period_before(page, console):

@@ -18,7 +18,7 @@ function moment(text) {
 }
 
 const reopens = (view) => view.name in VIEWS;
-const column = (name) => name.replace(/^(by|fold)\./, "");
+export const column = (name) => name.replace(/^(by|fold)\./, "");
 
 // The views of the windows that reopen have plain names; other windows are a view of their own name.
 function readable(view, table, figures) {
@@ -26,14 +26,20 @@ function readable(view, table, figures) {
   return [VIEWS[table], "window_start", figures.map((name) => (name === "count" ? "events" : name))];
 }
 
+// The conditions on the key.
+export function keyed(view, asked) {
+  const values = ({ kind, name }) => [asked[name]].flat()
+    .map((value) => (kind === "str" ? literal(value) : value)).join(", ");
+  const where = view.dimensions.map((one) => `${one.column} IN (${values(one)})`);
+  if (view.tenant) where.unshift(`${reopens(view) ? "tenant" : "tenant_id"} = ${literal(asked.tenant)}`);
+  return where;
+}
+
 // `asked`: parameters of /api/range; `table` and `figures`: those of its answer.
 export function sqlOf(view, asked, table, figures) {
   const [from, start, shown] = readable(view, table, figures);
-  const values = ({ kind, name }) => [asked[name]].flat()
-    .map((value) => (kind === "str" ? literal(value) : value)).join(", ");
   const names = view.dimensions.map((one) => one.column);
-  const where = view.dimensions.map((one) => `${one.column} IN (${values(one)})`);
-  if (view.tenant) where.unshift(`${reopens(view) ? "tenant" : "tenant_id"} = ${literal(asked.tenant)}`);
+  const where = keyed(view, asked);
   where.push(`${start} >= ${moment(asked.from ?? "-1h")} AND ${start} < ${moment(asked.to ?? "now")}`);
   return [`SELECT ${[...names, start, ...shown].join(", ")}`, `FROM ${from}`, `WHERE ${where.join("\n    AND ")}`,
     `ORDER BY ${[...names, start].join(", ")}`].join("\n");

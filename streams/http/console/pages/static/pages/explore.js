@@ -3,12 +3,11 @@ import { $, figures, fill, h, table } from "../dom.js";
 import { aligned, count, measure, minute, moment, plural, rough } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, query } from "../api.js";
+import { offerCopies } from "../copies.js";
 import { heatmap } from "../heatmap.js";
 import { Panel } from "../panel.js";
 import { Picker } from "../picker.js";
-import { commandOf, curlOf, sqlOf } from "../queries.js";
 import { rank } from "../ranking.js";
-import { copying } from "../record.js";
 import { remember, tenants, tenantsKnown } from "../tenant.js";
 import { gridded, length, named, positive, previous, sharedUnit, unitOf } from "../windows.js";
 
@@ -77,17 +76,6 @@ function remembered() {
     windows, figure,
   });
   $("csv").href = `/api/range?${query({ ...asked(), format: "csv" })}`;
-}
-
-// Where a browser has no clipboard, there is nothing to offer.
-function offerCopies() {
-  const buttons = [
-    copying("SQL", () => sqlOf(view, asked(), shown.table, shown.figures)),
-    copying("curl", () => curlOf(asked())),
-    copying("dia query", () => commandOf(view, asked())),
-  ].filter(Boolean);
-  $("copy").hidden = !buttons.length;
-  $("copy").querySelector("fieldset").append(...buttons);
 }
 
 const SELECTED_PX_MIN = 4;
@@ -484,7 +472,7 @@ async function begin() {
 
 const again = () => (view && (!view.tenant || tenantsKnown()) ? read() : begin());
 onAgain(again);
-offerCopies();
+offerCopies(() => ({ view, asked: asked(), ...shown }));
 await begin();
 onOverview(() => { if ($("range").value !== "custom") again(); });
 start();
