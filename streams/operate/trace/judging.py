@@ -199,8 +199,9 @@ class Judging:
     async def _followed(self, agent: Agent, facts: PartitionFacts, trace: RecordTrace) -> None:
         """A verdict is worth telling without them, and a browser waits no longer."""
         left_s = self.found.scan.deadline_s + JUDGING_S - self.found.means.clock.monotonic()
+        limit = asyncio.timeout(max(0.0, left_s))
         try:
-            async with asyncio.timeout(max(0.0, left_s)) as limit:
+            async with limit:
                 await self._effects(agent, facts, trace)
         except TimeoutError:
             if not limit.expired():
