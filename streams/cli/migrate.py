@@ -10,7 +10,7 @@ import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.schema import Server

@@ -15,7 +15,7 @@ import typer
 from streams.cli.command_group import CommandGroup, command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.output_form import QueryForm, columnar
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 from streams.core.words.naming import named
 
 if TYPE_CHECKING:

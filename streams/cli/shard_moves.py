@@ -10,7 +10,7 @@ import typer
 
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.operator import Yes, consent
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.moves.notes import MoveOrder

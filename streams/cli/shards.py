@@ -16,7 +16,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.shard_moves import register_moves
 from streams.cli.terminal.operator import Yes, consent
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.map_record import RecordedMap

@@ -14,7 +14,7 @@ from streams.cli.invocation import invocation
 from streams.cli.shed_return import bring_back
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import typer
 
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.payload import moment
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 from streams.core.errors import DependencyUnreachable
 from streams.core.masking import masked
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import Invocation, invocation
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from streams.operate.topics.topic_descriptions import DescribedPartition, ListedTopic

@@ -11,7 +11,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 from streams.core.words.printable import printable
 
 if TYPE_CHECKING:

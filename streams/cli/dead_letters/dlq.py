@@ -26,7 +26,7 @@ from streams.cli.dead_letters.rows import (
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
 from streams.cli.terminal.output_form import OutputForm
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from streams.operate.dlq.filters import Filters

@@ -10,7 +10,7 @@ import typer
 
 from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.cli.invocation import invocation
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 from streams.core.errors import DependencyUnreachable, DiaError
 from streams.core.settings import Settings
 from streams.engine.health.finding import Severity

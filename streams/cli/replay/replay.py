@@ -16,7 +16,7 @@ from streams.cli.invocation import invocation
 from streams.cli.replay.plan import plan as make_plan
 from streams.cli.replay.policies import policies
 from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

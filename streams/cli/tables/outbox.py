@@ -11,7 +11,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.tables.choice import changelogs, source_of
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from streams.cli.tables import outbox, undeclared, windows
 from streams.cli.tables.choice import changelogs, source_of
 from streams.cli.terminal.operator import Yes, consent
 from streams.cli.terminal.payload import moment
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
-from streams.cli.terminal.watching import watchable
+from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation

@@ -1,4 +1,4 @@
-"""``--watch``: a command that shows a state repeats it until the user interrupts."""
+"""``--watch``: its options, and the repetition of what a command shows."""
 
 from __future__ import annotations
 
@@ -6,37 +6,16 @@ import io
 import sys
 import time
 from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 
 from streams.core.errors import DiaError, UsageError
 
 EVERY_S: Final = 2
-Command = TypeVar("Command", bound=Callable[..., None])
 
 _OPTIONS: Final = ("watch", "every")
 _HOME_AND_CLEAR: Final = "\x1b[H\x1b[2J"
-
-
-def watchable(command: Command) -> Command:
-    """Mark a command that only reads: it gets the options ``--watch`` and ``--every``."""
-
-    @wraps(command)
-    def watched(*args: Any, **kwargs: Any) -> None:
-        from streams.cli.invocation import Invocation
-
-        context = kwargs.get("ctx") or args[0]
-        every_s = context.find_object(Invocation).watch_s
-        if every_s is None:
-            command(*args, **kwargs)
-        else:
-            title = f"{context.command_path} every {every_s} s"
-            repeat(lambda: command(*args, **kwargs), every_s, title)
-
-    watched.watchable = True  # type: ignore[attr-defined]  # read by accept_everywhere
-    return watched  # type: ignore[return-value]  # the same signature
 
 
 def is_watchable(command: Any) -> bool:
