@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     from streams.engine.streams.stream import Event, Stream
     from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
     from streams.http.edge.client import EdgeClient
+    from streams.http.edge.training.trainers.keras_callback import keras_callback
+    from streams.http.edge.training.trainers.lightgbm_callback import lightgbm_callback
+    from streams.http.edge.training.trainers.lightning_logger import lightning_logger
+    from streams.http.edge.training.trainers.mlflow_runs import MlflowContext, follow_mlflow
+    from streams.http.edge.training.trainers.transformers_callback import transformers_callback
+    from streams.http.edge.training.trainers.xgboost_callback import xgboost_callback
     from streams.http.edge.training.training_log import TrainingLog
 
 __all__ = [
@@ -83,6 +89,7 @@ __all__ = [
     "Max",
     "Mean",
     "Min",
+    "MlflowContext",
     "Need",
     "OutboundRecord",
     "Outcome",
@@ -108,6 +115,12 @@ __all__ = [
     "TrainingLog",
     "UnsupportedByDia",
     "Variance",
+    "follow_mlflow",
+    "keras_callback",
+    "lightgbm_callback",
+    "lightning_logger",
+    "transformers_callback",
+    "xgboost_callback",
 ]
 
 _MODULES: Final = {
@@ -129,6 +142,9 @@ _MODULES: Final = {
     **dict.fromkeys(("Max", "Min"), "streams.engine.aggregates.extremes"),
     **dict.fromkeys(("Mean", "Variance"), "streams.engine.aggregates.moments"),
     **dict.fromkeys(("Run", "Scenario"), "streams.engine.scenarios.scenario"),
+    **dict.fromkeys(
+        ("MlflowContext", "follow_mlflow"), "streams.http.edge.training.trainers.mlflow_runs"
+    ),
     "App": "streams.engine.app.app",
     "Codec": "streams.core.formats.codec",
     "MONTE_CARLO": "streams.engine.scenarios.monte_carlo",
@@ -142,6 +158,11 @@ _MODULES: Final = {
     "QueuePolicy": "streams.engine.agents.queue_policy",
     "Record": "streams.core.records.record",
     "TrainingLog": "streams.http.edge.training.training_log",
+    "keras_callback": "streams.http.edge.training.trainers.keras_callback",
+    "lightgbm_callback": "streams.http.edge.training.trainers.lightgbm_callback",
+    "lightning_logger": "streams.http.edge.training.trainers.lightning_logger",
+    "transformers_callback": "streams.http.edge.training.trainers.transformers_callback",
+    "xgboost_callback": "streams.http.edge.training.trainers.xgboost_callback",
     "TopK": "streams.engine.aggregates.top_k",
     "SchemaReference": "streams.core.formats.schema_source",
     "UnsupportedByDia": "streams.core.errors",

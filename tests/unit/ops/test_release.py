@@ -62,7 +62,7 @@ def test_the_wheel_holds_what_is_committed_and_nothing_else(released):
 
 WITHOUT_THE_APP = """
 import importlib, sys
-import streams, streams.testing, streams.training, streams.pytest_plugin
+import streams, streams.testing.app_tester, streams.testing.pytest_plugin
 from streams.cli import GROUPS, command, run
 for name in GROUPS:
     importlib.import_module(f"streams.cli.{name}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams import training
+import streams
 from streams.http.edge.training.trainers import mlflow_runs
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -33,7 +33,7 @@ class Log:
 def test_lightgbm():
     lightgbm = pytest.importorskip("lightgbm")
     data, history, log = lightgbm.Dataset(FEATURES, TARGET), {}, Log()
-    callbacks = [training.lightgbm_callback(log), lightgbm.record_evaluation(history)]
+    callbacks = [streams.lightgbm_callback(log), lightgbm.record_evaluation(history)]
     options = {"objective": "regression", "metric": ["l2", "l1"], "verbose": -1, "num_threads": 1}
     lightgbm.train(options, data, 3, valid_sets=[data], valid_names=["data"], callbacks=callbacks)
     assert len(log.points) == 6
@@ -45,7 +45,7 @@ def test_lightgbm():
 def test_xgboost():
     xgboost = pytest.importorskip("xgboost")
     data, history, log = xgboost.DMatrix(FEATURES, TARGET), {}, Log()
-    named = {"callbacks": [training.xgboost_callback(log)], "verbose_eval": False}
+    named = {"callbacks": [streams.xgboost_callback(log)], "verbose_eval": False}
     options = {"eval_metric": ["rmse", "mae"], "nthread": 1}
     xgboost.train(options, data, 3, evals=[(data, "data")], evals_result=history, **named)
     assert log.of("data-mae") == history["data"]["mae"]
@@ -58,7 +58,7 @@ def test_keras():
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse")
     log = Log()
-    named = {"callbacks": [training.keras_callback(log, batches=True)], "verbose": 0}
+    named = {"callbacks": [streams.keras_callback(log, batches=True)], "verbose": 0}
     fitted = model.fit(FEATURES / 80, TARGET, epochs=2, validation_split=0.25, **named)
     assert log.of("loss") == fitted.history["loss"]
     assert log.of("val_loss") == fitted.history["val_loss"]
@@ -69,7 +69,7 @@ def test_transformers():
     """Through the handler that a Trainer has; a Trainer needs PyTorch and a model."""
     trainer = pytest.importorskip("transformers.trainer_callback")
     log = Log()
-    callbacks = [training.transformers_callback(log)]
+    callbacks = [streams.transformers_callback(log)]
     handler = trainer.CallbackHandler(callbacks, *[None] * 4)
     state = trainer.TrainerState(is_world_process_zero=True)
     control = trainer.TrainerControl()
@@ -99,7 +99,7 @@ def test_lightning():
     rows = torch.utils.data.TensorDataset(torch.tensor(FEATURES, dtype=torch.float32))
     log = Log()
     silent = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    logger = training.lightning_logger(log)
+    logger = streams.lightning_logger(log)
     lightning.Trainer(
         logger=logger, max_epochs=1, log_every_n_steps=1, enable_checkpointing=False, **silent
     ).fit(Module(), torch.utils.data.DataLoader(rows, batch_size=20))
@@ -115,11 +115,9 @@ def test_mlflow(served, tokens, log, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DIA_URL", served)
     monkeypatch.setenv("MLFLOW_DIA_TOKEN_FILE", str(tmp_path / "token"))
-    made = []
-    monkeypatch.setattr(
-        mlflow_runs, "follow_mlflow", lambda log: made.append((log, training.follow_mlflow(log)))
-    )
-    context = training.MlflowContext()
+    made, follow = [], mlflow_runs.follow_mlflow
+    monkeypatch.setattr(mlflow_runs, "follow_mlflow", lambda log: made.append((log, follow(log))))
+    context = streams.MlflowContext()
     monkeypatch.setattr(
         mlflow.tracking.context.registry._run_context_provider_registry, "_registry", [context]
     )

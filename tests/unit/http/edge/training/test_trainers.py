@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams import training
+import streams
 from streams.core.errors import UsageError
 from streams.http.edge.training.trainers import mlflow_runs
 
@@ -78,13 +78,13 @@ LOGGED = [("loss", 0.5), ("acc", 1.0)]
 
 
 def _keras(log: Any) -> None:
-    callback = training.keras_callback(log)
+    callback = streams.keras_callback(log)
     callback.on_epoch_end(0, LOGS)
     assert not hasattr(callback, "on_train_batch_end")
 
 
 def _transformers(log: Any) -> None:
-    on_log = training.transformers_callback(log).on_log
+    on_log = streams.transformers_callback(log).on_log
     assert (
         on_log(None, SimpleNamespace(is_world_process_zero=True), "c", logs=LOGS, model=1) is None
     )
@@ -92,7 +92,7 @@ def _transformers(log: Any) -> None:
 
 
 def _lightning(log: Any) -> None:
-    logger = training.lightning_logger(log)
+    logger = streams.lightning_logger(log)
     logger.log_hyperparams({"lr": 0.1})
     logger.log_metrics(LOGS, step=7)
     assert (logger.name, logger.version) == ("dia", "")
@@ -107,7 +107,7 @@ def test_numbers_that_a_trainer_logs_are_logged(drive: Callable[[Any], None]):
 
 def test_batches_of_keras_are_logged_where_they_are_asked_for():
     """Their names tell a running mean from the figure of an epoch."""
-    training.keras_callback(log := Log(), batches=True).on_train_batch_end(3, {"loss": 0.25})
+    streams.keras_callback(log := Log(), batches=True).on_train_batch_end(3, {"loss": 0.25})
     assert log.points == [("batch_loss", 0.25)]
 
 
@@ -115,8 +115,8 @@ def test_the_last_round_of_boosting_is_logged_for_each_data_set():
     """Cross-validation gives a mean with its deviation, in XGBoost as a pair."""
     log = Log()
     history = {"train": {"rmse": [3.0, 2.0]}, "test": {"rmse": [(5.0, 0.1), (4.0, 0.2)]}}
-    assert training.xgboost_callback(log).after_iteration(None, 1, history) is False
-    callback = training.lightgbm_callback(log)
+    assert streams.xgboost_callback(log).after_iteration(None, 1, history) is False
+    callback = streams.lightgbm_callback(log)
     callback(SimpleNamespace(evaluation_result_list=None))
     callback(
         SimpleNamespace(evaluation_result_list=[("a", "l2", 1.0, False), ("b", "l2", 2, 0, 1)])
@@ -128,7 +128,7 @@ def test_the_last_round_of_boosting_is_logged_for_each_data_set():
 def test_what_mlflow_takes_is_logged_under_its_run():
     """MLflow's own answer and its refusal stay what they are."""
     client = import_module("mlflow").MlflowClient()
-    end = training.follow_mlflow(log := Log())
+    end = streams.follow_mlflow(log := Log())
     assert client.log_metric("r1", "loss", 0.5, 7) == "one"
     assert client.log_metric("r2", "loss", "no number") == "one"
     with pytest.raises(RuntimeError):

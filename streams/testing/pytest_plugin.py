@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from streams.testing import AppTester
+    from streams.testing.app_tester import AppTester
 
 
 @pytest.fixture
 def app_tester() -> Iterator[Callable[..., AppTester]]:
     """`streams.testing.AppTester`, whose testers are closed at the end of the test."""
-    from streams.testing import AppTester  # noqa: PLC0415 - pytest loads this module in every run
+    from streams.testing.app_tester import AppTester  # noqa: PLC0415 - pytest loads this module in every run
 
     made: list[AppTester] = []
 
