@@ -238,9 +238,13 @@ QUICK_MS = 30_000
 
 
 @contextmanager
-def admin_page(console: MemoryConsole, browser: Browser) -> Iterator[Page]:
+def admin_page(
+    console: MemoryConsole, browser: Browser, timezone_id: str = "Etc/UTC"
+) -> Iterator[Page]:
     """A page signed in as an admin. Its scripts must not fail."""
-    context = browser.new_context(base_url=console.url, viewport=WIDE, reduced_motion="reduce")
+    context = browser.new_context(
+        base_url=console.url, viewport=WIDE, reduced_motion="reduce", timezone_id=timezone_id
+    )
     context.set_default_timeout(QUICK_MS)
     opened = context.new_page()
     with no_script_errors(opened):

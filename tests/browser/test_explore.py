@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -139,3 +140,28 @@ def test_every_model_of_a_metric_is_ranked(page, console, size, scheme):
     ranking.get_by_role("link", name="slow").click()
     read(page)
     assert "model=slow" in page.url
+
+
+def test_times_are_of_the_zone_that_the_reader_chose(console, browser):
+    """An incident is remembered in local time. The choice stays in the browser, on every page, and what is copied
+    or typed stays UTC."""
+    with admin_page(console, browser, timezone_id="Asia/Kolkata") as page:
+        look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}")
+        expect(page.locator("#numbers thead")).to_contain_text("Window (UTC)")
+        page.get_by_role("button", name="Show local time").click()
+        expect(page.locator("#numbers thead")).to_contain_text("Window (local)")
+        expect(page.locator("#chart-mean .u-legend")).to_contain_text("local")
+        page.get_by_label("Range").select_option("custom")
+        expect(page.get_by_label("From (UTC)")).to_be_visible()
+        look(page, console, "/")
+        expect(page.locator("footer")).to_contain_text("what you type is UTC")
+        expect(page.locator("#freshness")).to_contain_text("local")
+        failed = page.locator("#failing time").first
+        exact, shown = failed.evaluate("one => [one.dateTime, one.textContent]")
+        there = datetime.fromisoformat(exact).astimezone(timezone(timedelta(hours=5, minutes=30)))
+        assert shown == f"{there:%Y-%m-%d %H:%M:%S}"
+        page.set_viewport_size(PHONE)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert serious(page) == []
+        page.get_by_role("button", name="Show UTC").click()
+        expect(page.locator("#freshness")).to_contain_text("UTC")

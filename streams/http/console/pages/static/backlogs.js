@@ -2,7 +2,7 @@
 
 import { Chart, fromNothing, line, marks, seriesColour, time } from "./chart.js";
 import { $, h, table, toned, when } from "./dom.js";
-import { count, moment, clock, plural, seconds } from "./format.js";
+import { ZONE, count, moment, clock, plural, seconds } from "./format.js";
 import { get, query } from "./api.js";
 import { Panel } from "./panel.js";
 
@@ -35,7 +35,7 @@ function state({ course, unread }) {
 function ends({ course, caught_up_ms: at }, now) {
   if (course === "caught up") return "now";
   if (course === "keeping up") return "reads as it arrives";
-  if (at !== null) return `${until(at, now)} UTC, in ${seconds((at - now) / 1000)}`;
+  if (at !== null) return `${until(at, now)} ${ZONE}, in ${seconds((at - now) / 1000)}`;
   return course === "unknown" ? "" : "not at this rate";
 }
 
@@ -54,7 +54,7 @@ function drawBehind({ backlogs, as_of_ms: now }) {
 }
 
 const drawAlerts = ({ alerts: found }) => (found.length ? table("What is wrong", [
-  { name: "Since (UTC)", head: true, cell: (one) => when(one.since_ms) },
+  { name: `Since (${ZONE})`, head: true, cell: (one) => when(one.since_ms) },
   { name: "Severity", cell: (one) => toned(TONES[one.severity] ?? "", one.severity) },
   { name: "Of", kind: "name", cell: (one) => one.subject },
   { name: "What", kind: "message", cell: (one) => one.detail },
@@ -100,13 +100,13 @@ function drawRead({ unread: { t, readers }, changes: found }) {
 }
 
 function drawChanges({ changes: found, observed_since_ms: since, orders_known: known, changes_left_out: more }) {
-  const notes = [`Outages, workers and owners since this console began to watch, ${moment(since)} UTC.`];
+  const notes = [`Outages, workers and owners since this console began to watch, ${moment(since)} ${ZONE}.`];
   if (!known) notes.push("Kafka does not answer: replays and skipped records are missing.");
   if (more) notes.push(`${plural(more, "older change")} not shown.`);
   const hint = h("p", { class: "hint" }, notes.join(" "));
   if (!found.length) return h("div", {}, h("p", { class: "state" }, "Nothing changed in this range."), hint);
   return h("div", {}, table("What changed", [
-    { name: "When (UTC)", head: true, cell: (one) => when(one.at_ms) },
+    { name: `When (${ZONE})`, head: true, cell: (one) => when(one.at_ms) },
     { name: "What", cell: (one) => toned(one.bad ? "bad" : "muted", KINDS[one.kind]) },
     { name: "Of", kind: "name", cell: (one) => one.subject },
     { name: "", kind: "name", cell: (one) => one.text },

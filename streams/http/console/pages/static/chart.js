@@ -3,8 +3,9 @@
 /* global uPlot */
 
 import { h } from "./dom.js";
-import { measure } from "./format.js";
+import { ZONE, isLocal, measure, minute } from "./format.js";
 
+const inZone = (date) => (isLocal ? date : uPlot.tzDate(date, "Etc/UTC"));
 const HEIGHT_PX = 230;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const shown = new Set();
@@ -62,7 +63,7 @@ export class Chart {
     this.plot = new uPlot({
       width: this.width,
       height: HEIGHT_PX,
-      tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
+      tzDate: (s) => inZone(new Date(s * 1000)),
       axes: [timeAxis(), valueAxis()],
       ...options,
     }, data, holder);
@@ -159,20 +160,19 @@ export const logarithmic = { distr: 3 };
 export const fromNothing = { range: (self, low, high) => [0, 1.05 * high || 1] };
 
 // A time axis of 24 hours, in the order people write dates.
-const timeValue = (self, s) => (s === null ? "" : new Date(s * 1000).toISOString().slice(0, 16).replace("T", " "));
-export const time = () => ({ label: "UTC", value: timeValue });
+const timeValue = (self, s) => (s === null ? "" : minute(s));
+export const time = () => ({ label: ZONE, value: timeValue });
 
-const pad = (value) => String(value).padStart(2, "0");
 const STEPS_S = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600,
   2592000, 5184000, 7776000, 15552000, 31536000];
 export function timeAxis() {
   return axis({
     incrs: STEPS_S,
     values: (self, splits, index, space, step) => splits.map((s, at) => {
-      const date = new Date(s * 1000);
-      const day = `${pad(date.getUTCMonth() + 1)}-${pad(date.getUTCDate())}`;
+      const shown = minute(s);
+      const day = shown.slice(5, 10);
       if (step >= 86400) return day;
-      const hour = `${pad(date.getUTCHours())}:${pad(date.getUTCMinutes())}`;
+      const hour = shown.slice(11);
       return hour === "00:00" || at === 0 ? `${hour}\n${day}` : hour;
     }),
   });

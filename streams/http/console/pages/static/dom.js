@@ -1,6 +1,6 @@
 // Elements as expressions. Text goes in as text nodes only: nothing a record holds can become markup.
 
-import { age, local, moment, visible } from "./format.js";
+import { age, elsewhere, moment, visible } from "./format.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -18,8 +18,8 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-// A moment in UTC; on hover the reader's own time and how long ago it was.
-export const when = (ms) => (ms ? h("time", { datetime: new Date(ms).toISOString(), title: `${local(ms)}, ${age(ms)} ago` }, moment(ms)) : "");
+// A moment; on hover the same in the other of UTC and local time, and how long ago it was.
+export const when = (ms) => (ms ? h("time", { datetime: new Date(ms).toISOString(), title: `${elsewhere(ms)}, ${age(ms)} ago` }, moment(ms)) : "");
 
 // A state as a word in its colour: good, warn, bad, muted, or "" for none.
 export const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);

@@ -1,4 +1,5 @@
-// How figures, times and sizes read. Times are UTC: what two people quote to each other is the same.
+// How figures, times and sizes read. Times are UTC, so that what two people quote to each other is the same, unless the
+// reader chose the zone of this browser. What is typed, copied or exported is always UTC.
 
 export const UNKNOWN = "unknown";
 
@@ -49,12 +50,20 @@ export function seconds(value) {
   return `${Math.round(value / 86400)} d`;
 }
 
-const text = (ms) => new Date(ms).toISOString();
+const KEPT = "dia.zone";
+export const isLocal = localStorage.getItem(KEPT) === "local";
+export const ZONE = isLocal ? "local" : "UTC";
+export const changeZone = () => localStorage.setItem(KEPT, isLocal ? "UTC" : "local");
 
-export const moment = (ms) => (ms ? text(ms).slice(0, 19).replace("T", " ") : "");
-// In the reader's own zone, which the text names.
-export const local = (ms) => new Date(ms).toLocaleString("sv-SE", { timeZoneName: "short" });
-export const minute = (s) => text(s * 1000).slice(0, 16).replace("T", " ");
+const inUtc = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
+// Swedes write dates as ISO 8601 does.
+const inLocal = (ms, more) => new Date(ms).toLocaleString("sv-SE", more);
+const text = isLocal ? inLocal : inUtc;
+
+export const moment = (ms) => (ms ? text(ms) : "");
+// In the zone that the page does not show, which the text names.
+export const elsewhere = (ms) => (isLocal ? `${inUtc(ms)} UTC` : inLocal(ms, { timeZoneName: "short" }));
+export const minute = (s) => text(s * 1000).slice(0, 16);
 export const clock = (ms) => text(ms).slice(11, 19);
 export const age = (ms) => (ms ? seconds(Math.max(0, (Date.now() - ms) / 1000)) : UNKNOWN);
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

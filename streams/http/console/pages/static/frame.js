@@ -1,7 +1,7 @@
 // What every page has: the banner of what is degraded, how fresh the figures are, and the keyboard.
 
 import { $ } from "./dom.js";
-import { age, clock } from "./format.js";
+import { ZONE, age, changeZone, clock, isLocal } from "./format.js";
 import { query, signIn } from "./api.js";
 import "./palette.js";
 import "./views.js";
@@ -19,12 +19,12 @@ export function degraded(part, said) {
 
 // For an answer of the API: how old it is, and whether it had to come from what was kept.
 export function fresh(data) {
-  if (data?.as_of_ms) $("freshness").textContent = `as of ${clock(data.as_of_ms)} UTC`;
+  if (data?.as_of_ms) $("freshness").textContent = `as of ${clock(data.as_of_ms)} ${ZONE}`;
   if (data && "degraded" in data) {
     // The overview goes on without figures of ClickHouse where none are kept.
     const nothing = ("throughput" in data && data.throughput === null) || data.ledger_known === false;
     degraded("kept", data.degraded && nothing ? "ClickHouse does not answer, and no earlier figures are kept."
-      : data.degraded ? `ClickHouse does not answer in full. Shown are figures of ${clock(data.as_of_ms)} UTC, ${age(data.as_of_ms)} old.`
+      : data.degraded ? `ClickHouse does not answer in full. Shown are figures of ${clock(data.as_of_ms)} ${ZONE}, ${age(data.as_of_ms)} old.`
       : "");
   }
 }
@@ -127,6 +127,14 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     actions[event.key]();
   }
+});
+if (isLocal) {
+  $("zone-said").textContent = `Times are of ${Intl.DateTimeFormat().resolvedOptions().timeZone}; what you type is UTC.`;
+  $("zone").textContent = "Show UTC";
+}
+$("zone").addEventListener("click", () => {
+  changeZone();
+  location.reload();
 });
 $("keys-button").addEventListener("click", () => $("keys").showModal());
 document.querySelectorAll("nav a[aria-current]").forEach((link) =>

@@ -1,7 +1,7 @@
 // One dead letter: where from, why, what is in it as text and as bytes, would it pass now.
 
 import { facts, h, table, toned, when } from "./dom.js";
-import { bytes } from "./format.js";
+import { ZONE, bytes } from "./format.js";
 import { traceOf } from "./message.js";
 import { copying, decoded, headers, hex, tabs } from "./record.js";
 
@@ -14,7 +14,7 @@ function verdict(letter) {
 }
 
 const decisions = (letter) => (letter.decisions.length ? table("Decisions", [
-  { name: "When (UTC)", head: true, cell: (one) => when(one.at_ms) },
+  { name: `When (${ZONE})`, head: true, cell: (one) => when(one.at_ms) },
   { name: "Decision", cell: (one) => one.disposition },
   { name: "By", cell: (one) => one.actor },
   { name: "Plan", cell: (one) => one.plan },

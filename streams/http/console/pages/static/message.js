@@ -1,7 +1,7 @@
 // One message of a topic: where it is, what is in it, and sending it again.
 
 import { facts, h, when } from "./dom.js";
-import { bytes } from "./format.js";
+import { ZONE, bytes } from "./format.js";
 import { may, post, query } from "./api.js";
 import { copying, decoded, headers, hex, tabs } from "./record.js";
 
@@ -43,7 +43,7 @@ export function sheet(message) {
   return h("div", {},
     facts([
       ["Place", h("span", { class: "mono" }, message.place)],
-      ["Time (UTC)", when(message.at_ms)],
+      [`Time (${ZONE})`, when(message.at_ms)],
       ["Key", message.key === null ? "none" : h("span", { class: "mono" }, message.key)],
       ["Tenant", message.tenant],
       ["Size", bytes(message.bytes)],

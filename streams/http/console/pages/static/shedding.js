@@ -1,7 +1,7 @@
 // Records given up, old or unreadable: from a plan that changes nothing to an order, and what became of it.
 
 import { $, fill, h, table, when } from "./dom.js";
-import { count } from "./format.js";
+import { ZONE, count } from "./format.js";
 import { get, may, post } from "./api.js";
 import { Panel } from "./panel.js";
 
@@ -22,7 +22,7 @@ let topics = { age: [], all: [] };
 const planned = (found) => table("What would be skipped, by partition", [
   { name: "Partition", head: true, number: true, cell: (one) => String(one.partition) },
   { name: "Lag", number: true, cell: (one) => count(one.lag) },
-  { name: "Oldest (UTC)", cell: (one) => when(one.oldest_ms) },
+  { name: `Oldest (${ZONE})`, cell: (one) => when(one.oldest_ms) },
   { name: "From offset", number: true, cell: (one) => count(one.from_offset) },
   { name: "To, exclusive", number: true, cell: (one) => count(one.to_offset) },
   { name: "Skipped", number: true, cell: (one) => count(one.shed) },
@@ -82,7 +82,7 @@ const listed = (found) => table("Orders", [
   { name: "Skip up to", number: true, cell: (one) => count(one.to_offset) },
   { name: "Reached", number: true, cell: (one) => count(one.reached) },
   { name: "By", cell: (one) => one.actor },
-  { name: "At (UTC)", cell: (one) => when(one.at_ms) },
+  { name: `At (${ZONE})`, cell: (one) => when(one.at_ms) },
   { name: "Why", kind: "name", cell: (one) => one.reason },
   { name: "", cell: takeBack },
 ], found);

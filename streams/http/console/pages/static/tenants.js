@@ -1,7 +1,7 @@
 // Which tenants send most, and which fail most and since when.
 
 import { $, h, table, when } from "./dom.js";
-import { count, plural } from "./format.js";
+import { ZONE, count, plural } from "./format.js";
 import { get, query } from "./api.js";
 import { Panel } from "./panel.js";
 
@@ -32,8 +32,8 @@ function drawFailing({ failing: found, dead_letters: all, tenants }) {
     { name: "Dead letters", number: true, cell: (one) => count(one.dead_letters) },
     { name: "Of its records", number: true, cell: share },
     { name: "Mostly", cell: (one) => one.code },
-    { name: "Since (UTC)", cell: (one) => when(one.first_ms) },
-    { name: "Last (UTC)", cell: (one) => when(one.last_ms) },
+    { name: `Since (${ZONE})`, cell: (one) => when(one.first_ms) },
+    { name: `Last (${ZONE})`, cell: (one) => when(one.last_ms) },
   ], found), h("p", { class: "hint" }, `${plural(all, "dead letter")} of ${plural(tenants, "tenant")} with records in this range. `
     + "A record that names no tenant counts for the one of its key."));
 }

@@ -1,6 +1,6 @@
 import { Chart, faded, fromNothing, line, seriesColour, time } from "../chart.js";
 import { $, figures, h, table, toned, when } from "../dom.js";
-import { UNKNOWN, bytes, count, measure, minute, moment, plural, rough, seconds } from "../format.js";
+import { UNKNOWN, ZONE, bytes, count, measure, minute, moment, plural, rough, seconds } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
@@ -33,10 +33,10 @@ const processes = (rows) => table("Worker processes", [
   { name: "Memory", number: true, cell: (one) => bytes(one.memory_bytes) },
   { name: "Fullest buffer", number: true, cell: (one) => percent(one.fill) },
   { name: "Behind", number: true, cell: (one) => seconds(one.behind_s) },
-  { name: "Last sample (UTC)", cell: (one) => when(one.at_ms) },
+  { name: `Last sample (${ZONE})`, cell: (one) => when(one.at_ms) },
 ], rows);
 
-const at = { name: "When (UTC)", head: true, cell: (one) => when(one.at_ms) };
+const at = { name: `When (${ZONE})`, head: true, cell: (one) => when(one.at_ms) };
 const change = [
   { name: "From", number: true, cell: (one) => count(one.before) },
   { name: "To", number: true, cell: (one) => count(one.after) },
@@ -74,7 +74,7 @@ const thresholds = (rows) => table("Thresholds", [
 
 const test = (found) => h("div", {},
   h("p", {}, toned(found.held ? "good" : "bad", found.interrupted ? "interrupted" : found.held ? "held" : "failed"),
-    ` ${found.run}, begun ${moment(found.began_ms)} UTC: ${plural(found.requests, "request")}, ${count(found.failed)} failed.`),
+    ` ${found.run}, begun ${moment(found.began_ms)} ${ZONE}: ${plural(found.requests, "request")}, ${count(found.failed)} failed.`),
   some(found.thresholds, thresholds));
 
 function lines() {
@@ -97,7 +97,7 @@ function drawLoad(empty) {
   const [past, ahead] = [seriesColour(0), seriesColour(1)];
   const edge = (label) => line(label, faded(ahead, 40), { width: 1 });
   chart.show(() => ({
-    label: `Events a second of each hour; the newest is ${minute(data[0].at(-1))} UTC`,
+    label: `Events a second of each hour; the newest is ${minute(data[0].at(-1))} ${ZONE}`,
     data,
     options: {
       series: [time(), line("events/s", past), line("forecast", ahead), edge("high"), edge("low")],
@@ -127,7 +127,7 @@ async function readForecast() {
   try {
     forecast = await get("/api/capacity/forecast");
     $("forecast-said").textContent = forecast.unknown ? `No forecast: ${forecast.unknown}`
-      : `Forecast of ${moment(forecast.made_ms)} UTC with its band, for 48 hours.`;
+      : `Forecast of ${moment(forecast.made_ms)} ${ZONE} with its band, for 48 hours.`;
   } catch (error) {
     $("forecast-said").textContent = `No forecast: ${error.message}`;
   }

@@ -1,5 +1,5 @@
 import { $, h, table, toned, when } from "../dom.js";
-import { bytes, count, plural, seconds } from "../format.js";
+import { ZONE, bytes, count, plural, seconds } from "../format.js";
 import { fresh, onAgain, onOverview, start } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
@@ -33,7 +33,7 @@ const days = (rows) => table("Moved days", [
 const backups = (rows) => table("Backups", [
   { name: "Backup", head: true, cell: (one) => one.name },
   { name: "State", cell: (one) => mark(one.state) },
-  { name: "Begun (UTC)", cell: (one) => when(one.begun_ms) },
+  { name: `Begun (${ZONE})`, cell: (one) => when(one.begun_ms) },
   { name: "Builds on", kind: "name", cell: (one) => one.base },
   { name: "Bytes", number: true, cell: (one) => bytes(one.bytes) },
   { name: "Why", kind: "name", cell: (one) => one.why },
@@ -41,7 +41,7 @@ const backups = (rows) => table("Backups", [
 
 const drills = (rows) => table("Drills", [
   { name: "Drill", head: true, cell: (one) => one.name },
-  { name: "Begun (UTC)", cell: (one) => when(one.began_ms) },
+  { name: `Begun (${ZONE})`, cell: (one) => when(one.began_ms) },
   { name: "Backup", kind: "name", cell: (one) => one.backup },
   { name: "Rows", number: true, cell: (one) => count(one.rows) },
   { name: "RTO", title: "From an empty server to compared rows", number: true, cell: (one) => seconds(one.rto_s) },

@@ -1,5 +1,5 @@
 import { $, facts, figures, h, table, toned, when } from "../dom.js";
-import { count, plural, seconds, visible } from "../format.js";
+import { ZONE, count, plural, seconds, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, may, ownTenant, post } from "../api.js";
 import { outcome } from "../outcome.js";
@@ -30,7 +30,7 @@ function requests(found) {
     $("cancel").querySelector("button").focus();
   };
   const list = table("Requests without a result, oldest first", [
-    { name: "Accepted (UTC)", head: true, cell: (one) => when(one.accepted_ms) },
+    { name: `Accepted (${ZONE})`, head: true, cell: (one) => when(one.accepted_ms) },
     { name: "Key", kind: "name", cell: (one) => one.idempotency_key },
     { name: "Model", kind: "name", cell: (one) => one.model },
     { name: "Scenario", cell: (one) => one.scenario },
@@ -63,7 +63,7 @@ function results(found) {
     else line.after(h("tr", { "data-more": "1" }, h("td", { colspan: "7" }, summary(one))));
   };
   return table("Simulations", [
-    { name: "Finished (UTC)", head: true, cell: (one) => when(one.finished_ms) },
+    { name: `Finished (${ZONE})`, head: true, cell: (one) => when(one.finished_ms) },
     { name: "Key", kind: "name", cell: (one) => one.idempotency_key },
     { name: "Model", kind: "name", cell: (one) => one.model },
     { name: "Scenario", cell: (one) => one.scenario },

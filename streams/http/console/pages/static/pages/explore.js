@@ -1,6 +1,6 @@
 import { Chart, bars, faded, fromNothing, line, logarithmic, seriesColour, span, time } from "../chart.js";
 import { $, figures, fill, h, table } from "../dom.js";
-import { aligned, count, measure, minute, moment, plural, rough } from "../format.js";
+import { ZONE, aligned, count, measure, minute, moment, plural, rough } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, query } from "../api.js";
 import { offerCopies } from "../copies.js";
@@ -299,7 +299,7 @@ function drawNumbers(answer) {
   const noteOf = (figure) => view.charts.find((one) => one.figures.includes(figure))?.note || null;
   const isNumber = (figure) => /^(Nullable\()?(U?Int|Float)/.test(typeOf(figure));
   const found = table(`${view.name} by window, newest first`, [
-    { name: "Window (UTC)", head: true, cell: (row) => (answer.step_s % 60 ? moment(row.t * 1000) : minute(row.t)) },
+    { name: `Window (${ZONE})`, head: true, cell: (row) => (answer.step_s % 60 ? moment(row.t * 1000) : minute(row.t)) },
     ...(series.length > 1 ? [{ name: "Series", cell: (row) => row.name }] : []),
     ...all.map((figure) => ({
       name: figure, number: isNumber(figure), cell: (row) => cellOf(row[`of ${figure}`], figure), title: noteOf(figure),

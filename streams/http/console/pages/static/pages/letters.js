@@ -1,7 +1,7 @@
 import { $, h, table, unmark, when } from "../dom.js";
 import { deciding } from "../decide.js";
 import { Fixes } from "../fixes.js";
-import { age, bytes, count, plural } from "../format.js";
+import { ZONE, age, bytes, count, plural } from "../format.js";
 import { keep, onAgain, start, state } from "../frame.js";
 import { get, may, ownTenant } from "../api.js";
 import { sheet } from "../letter.js";
@@ -83,7 +83,7 @@ function drawLetters(answer) {
   if (!found.length) return null;
   return h("div", {}, table("Letters", [
     ...(may("operate") ? [{ name: "", kind: "pick", cell: (one) => ticked(one.place) }] : []),
-    { name: "Failed (UTC)", head: true, cell: (one) => when(one.failed_ms) },
+    { name: `Failed (${ZONE})`, head: true, cell: (one) => when(one.failed_ms) },
     { name: "State", cell: (one) => one.disposition },
     { name: "Error", cell: (one) => one.error_code },
     { name: "Message", kind: "message", cell: (one) => one.error_message },

@@ -1,5 +1,5 @@
 import { $, h, table, unmark, when } from "../dom.js";
-import { bytes, clock, count, plural } from "../format.js";
+import { ZONE, bytes, clock, count, plural } from "../format.js";
 import { keep, onAgain, start, state, watch } from "../frame.js";
 import { get, ownTenant, query } from "../api.js";
 import { sheet } from "../message.js";
@@ -33,7 +33,7 @@ function command() {
 }
 
 const rows = (found) => table("Messages", [
-  { name: "Time (UTC)", head: true, cell: (one) => when(one.at_ms) },
+  { name: `Time (${ZONE})`, head: true, cell: (one) => when(one.at_ms) },
   { name: "Partition", number: true, cell: (one) => String(one.partition) },
   { name: "Offset", number: true, cell: (one) => String(one.offset) },
   { name: "Tenant", kind: "name", cell: (one) => one.tenant },
@@ -64,7 +64,7 @@ function drawMessages({ messages, late, more, searched }) {
 }
 
 function drawLive({ messages, selected, skipped, unreadable }, since) {
-  const words = [`${plural(selected, "new message")} since ${clock(since)} UTC`];
+  const words = [`${plural(selected, "new message")} since ${clock(since)} ${ZONE}`];
   if (selected > messages.length) words.push(`the newest ${count(messages.length)} are shown`);
   if (skipped) words.push(`${count(skipped)} offsets came too fast to be read`);
   if (unreadable) words.push(`${plural(unreadable, "batch", "batches")} cannot be opened`);

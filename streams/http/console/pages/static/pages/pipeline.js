@@ -1,5 +1,5 @@
 import { $, figures, table, toned, when } from "../dom.js";
-import { UNKNOWN, age, bytes, count, plural } from "../format.js";
+import { UNKNOWN, ZONE, age, bytes, count, plural } from "../format.js";
 import { flow, sum } from "../flow.js";
 import { fresh, keep, onAgain, onLive, start, state, unlessPaused, watch } from "../frame.js";
 import { get } from "../api.js";
@@ -58,7 +58,7 @@ const ledger = (found) => table("Ledger", [
   ]),
   { name: "Balance", title: "read = applied + duplicates + dead + skipped", cell: (one) =>
     (one.ledger.balanced ? toned("good", "adds up") : toned("bad", "does not add up")) },
-  { name: "Written (UTC)", cell: (one) => when(one.ledger.at_ms) },
+  { name: `Written (${ZONE})`, cell: (one) => when(one.ledger.at_ms) },
 ], found);
 
 const workers = (found) => table("Workers", [

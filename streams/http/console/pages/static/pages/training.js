@@ -1,5 +1,5 @@
 import { $, facts, h, table, when } from "../dom.js";
-import { measure } from "../format.js";
+import { ZONE, measure } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start } from "../frame.js";
 import { get, query } from "../api.js";
 import { Panel } from "../panel.js";
@@ -61,7 +61,7 @@ const card = (model, found) => h("section", { class: "model" },
   h("div", { class: "columns" }, versions(model), Object.keys(model.best).length ? best(model.best) : null));
 
 const happened = (found) => table("Events", [
-  { name: "When (UTC)", head: true, cell: (one) => when(one.ts_ms) },
+  { name: `When (${ZONE})`, head: true, cell: (one) => when(one.ts_ms) },
   { name: "Model", kind: "name", cell: (one) => one.model },
   { name: "Event", cell: (one) => one.event.replaceAll("_", " ") },
   { name: "Version", cell: (one) => one.version },
