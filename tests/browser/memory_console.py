@@ -89,6 +89,8 @@ class MemoryConsole:
         """of any key and table of windows with aggregators, as ClickHouse answers"""
         self.names: list[Any] = []
         """of any of their dimensions"""
+        self.tenants = [TENANT]
+        """that have sent an event"""
         self.token = self.new_token(Role.ADMIN, None)
         self._patch_shards(patch)
         self._loop = asyncio.new_event_loop()
@@ -209,6 +211,8 @@ class MemoryConsole:
             stage._check()
             if "SELECT DISTINCT `" in sql:
                 return [[name] for name in stage.names]
+            if "SELECT DISTINCT tenant" in sql:
+                return [] if stage.empty else [[tenant] for tenant in stage.tenants]
             return [] if stage.empty else _rows(sql)
 
         async def of_windows(self: ShardReader, reading: Any) -> WindowPoints:
@@ -312,14 +316,16 @@ def _simulations() -> list[list[Any]]:
 
 
 _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
-    "SELECT DISTINCT tenant": lambda: [[TENANT]],
     "SELECT DISTINCT model": lambda: [[MODEL]],
     "SELECT DISTINCT metric": lambda: [[METRIC], [OTHER_METRIC]],
     "AS at, max(behind_s)": lambda: [[at, 9.0] for at in _slots()],
     "SELECT toUnixTimestamp(w)": lambda: [
         [_minute_s() - 60 * age, EVENTS_A_MINUTE, _minute_s() * 1000] for age in range(30)
     ],
-    "SELECT tenant, sum(n)": lambda: [[TENANT, 1800, 2], ["globex", 200, 1]],
+    "SELECT tenant, sum(n)": lambda: [
+        [TENANT, 1800, 2, 60, 0, 4],
+        ["globex", 200, 1, 60, 3, 7_200],
+    ],
     "SELECT tenant, error_code": lambda: [
         ["globex", "wrong_type", 5, _minute_s() * 1000 - 600_000, _minute_s() * 1000],
         [TENANT, "invalid_json", 1, _minute_s() * 1000, _minute_s() * 1000],

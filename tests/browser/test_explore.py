@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -165,3 +166,25 @@ def test_times_are_of_the_zone_that_the_reader_chose(console, browser):
         assert serious(page) == []
         page.get_by_role("button", name="Show UTC").click()
         expect(page.locator("#freshness")).to_contain_text("UTC")
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_one_of_many_tenants_is_found_by_a_part_of_its_name(page, console, size):
+    """A list of ten thousand cannot be read through. A linked tenant stays chosen while others are searched."""
+    console.tenants = [TENANT, *(f"customer-{number:04}" for number in range(300))]
+    page.set_viewport_size(size)
+    look(page, console, f"/explore?tenant={TENANT}")
+    tenant, search = page.get_by_label("Tenant", exact=True), page.get_by_label("Search tenants")
+    expect(tenant.locator("option").last).to_have_text("201 more: search for them")
+    search.fill("0299")
+    expect(tenant.locator("option")).to_have_text([TENANT, "customer-0299"])
+    expect(tenant).to_have_value(TENANT)
+    search.press("Enter")
+    read(page)
+    expect(tenant).to_have_value("customer-0299")
+    expect(page).to_have_url(re.compile("tenant=customer-0299"))
+    search.fill("nobody")
+    search.press("Enter")
+    expect(tenant.locator("option")).to_have_text(["customer-0299"])
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

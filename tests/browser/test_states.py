@@ -213,6 +213,8 @@ def test_what_changed_is_on_the_overview(page, console):
         "aria-label", re.compile("Lag in seconds")
     )
     assert "lag=seconds" in page.url
+    expect(page.locator("#late tbody tr")).to_contain_text("globex")
+    expect(page.locator("#late tbody tr")).to_contain_text("5.0 %")
     expect(page.locator("#read .chart")).to_have_attribute("aria-label", re.compile("Records read"))
     expect(page.locator("#throughput .chart")).to_have_attribute(
         "aria-label", re.compile("[1-9][0-9]* changes? marked")

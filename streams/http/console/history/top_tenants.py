@@ -1,4 +1,4 @@
-"""GET /api/tenants/top: which tenants send most, and which fail most and since when."""
+"""GET /api/tenants/top: which tenants send most, which fail most and since when, and whose events come latest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
 
 TOP: Final = 10
+LATE_S: Final = 300
+"""A minute of a series is late if it was last written more than this after its end."""
 
 _EVENTS = """
-SELECT tenant, sum(n), uniq(model, metric)
+SELECT tenant, sum(n), uniq(model, metric), count(),
+    countIf(toUnixTimestamp(at) - toUnixTimestamp(w) > 60 + {late:UInt32}),
+    max(toUnixTimestamp(at) - toUnixTimestamp(w)) - 60
 FROM m1_local FINAL
 WHERE w >= toDateTime({start:UInt32}, 'UTC')
     AND ({tenant:String} = '' OR tenant = {tenant:String})
@@ -58,16 +62,37 @@ class TopTenantsHandler:
     async def _load(self, tenant: str, range_s: int) -> dict[str, Any]:
         given = {"tenant": tenant, "start": self._clock.now_ms() // 1000 - range_s}
         events, dead = await asyncio.gather(
-            self._shards.of_all(_EVENTS, given), self._shards.of_all(_DEAD, given)
+            self._shards.of_all(_EVENTS, {**given, "late": LATE_S}),
+            self._shards.of_all(_DEAD, given),
         )
-        return {"range_s": range_s, **_ranked(events, dead)}
+        return {
+            "range_s": range_s,
+            "late_s": LATE_S,
+            **_ranked(events, dead),
+            "late": _late(events),
+        }
+
+
+def _late(events: Rows) -> list[dict[str, Any]]:
+    """The tenants with the most late minutes, at most `TOP`, in descending order."""
+    minutes: Counter[str] = Counter()
+    late: Counter[str] = Counter()
+    latest: dict[str, int] = {}
+    for tenant, _, _, written, of_them, after_s in events:
+        minutes[tenant] += written
+        late[tenant] += of_them
+        latest[tenant] = max(after_s, latest.get(tenant, 0))
+    return [
+        {"tenant": tenant, "minutes": minutes[tenant], "late": count, "latest_s": latest[tenant]}
+        for tenant, count in _first(+late)
+    ]
 
 
 def _ranked(events: Rows, dead: Rows) -> dict[str, Any]:
     """``sending`` and ``failing``, each at most `TOP`, in descending order."""
     counted: Counter[str] = Counter()
     series: Counter[str] = Counter()
-    for tenant, count, of_shard in events:
+    for tenant, count, of_shard, *_ in events:
         counted[tenant] += count
         # A series is on one shard; one that moved in this range counts on both.
         series[tenant] += of_shard

@@ -76,6 +76,7 @@ def _history(ranges: dict[str, Any]) -> dict[str, Any]:
 
 def _top(ranges: dict[str, Any]) -> dict[str, Any]:
     sending = obj({"tenant": NAME, "events": COUNT, "series": COUNT})
+    late = obj({"tenant": NAME, **dict.fromkeys(("minutes", "late", "latest_s"), COUNT)})
     failing = obj(
         {
             "tenant": TEXT,
@@ -85,13 +86,15 @@ def _top(ranges: dict[str, Any]) -> dict[str, Any]:
     )
     answer = read(
         {
-            **dict.fromkeys(("range_s", "tenants", "events", "dead_letters"), COUNT),
+            **dict.fromkeys(("range_s", "late_s", "tenants", "events", "dead_letters"), COUNT),
             "sending": array(sending),
             "failing": array(failing),
+            "late": array(late),
         }
     )
     what = (
         "The tenants with the most events, by event time, with their number of series (about 1 % exact), and those with the most dead letters, by "
-        "the append times of their records: first and last one of the range, and the commonest code."
+        "the append times of their records: first and last one of the range, and the commonest code. late: those with the most "
+        "minutes of series that were last written more than late_s after their end."
     )
     return get("topTenants", what, answer, (ranges,))

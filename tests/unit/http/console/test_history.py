@@ -10,7 +10,10 @@ from streams.http.console.history.backlogs import BacklogHistory
 from streams.http.console.shards import ShardReader
 
 T0 = 1_790_000_000_000
-EVENTS = [["acme", 90, 2], ["globex", 10, 1], ["acme", 10, 1]]
+EVENTS = [
+    ["acme", 90, 2, 60, 1, 340], ["globex", 10, 1, 10, 8, 7_200], ["acme", 10, 1, 40, 2, 400],
+    ["initech", 5, 1, 5, 0, -30],
+]  # fmt: skip
 DEAD = [
     ["acme", "wrong_type", 3, T0 + 5_000, T0 + 9_000],
     ["acme", "invalid_json", 1, T0 + 1_000, T0 + 1_000],
@@ -79,19 +82,26 @@ async def test_tenants_are_ranked_with_the_time_since_when_they_fail(http, beare
     assert found["sending"] == [
         {"tenant": "acme", "events": 100, "series": 3},
         {"tenant": "globex", "events": 10, "series": 1},
+        {"tenant": "initech", "events": 5, "series": 1},
+    ]
+    assert found["late"] == [
+        {"tenant": "globex", "minutes": 10, "late": 8, "latest_s": 7_200},
+        {"tenant": "acme", "minutes": 100, "late": 3, "latest_s": 400},
     ]
     worst, second = found["failing"]
-    assert (worst["tenant"], worst["dead_letters"], worst["events"]) == ("initech", 9, 0)
+    assert (worst["tenant"], worst["dead_letters"], worst["events"]) == ("initech", 9, 5)
     assert (second["tenant"], second["code"]) == ("acme", "wrong_type")
     assert (second["first_ms"], second["last_ms"]) == (T0 + 1_000, T0 + 9_000)
-    assert (found["tenants"], found["events"], found["dead_letters"]) == (3, 110, 13)
+    assert (found["tenants"], found["events"], found["dead_letters"]) == (3, 115, 13)
 
 
 async def test_a_bound_token_is_ranked_alone(http, bearer, asked):
     """The list of tenants and their volumes is for admins of every tenant."""
     found = (await http.get("/api/tenants/top", headers=bearer("read"))).json()
     assert set(asked) == {"acme"}
-    assert {one["tenant"] for one in (*found["sending"], *found["failing"])} == {"acme"}
+    assert {one["tenant"] for one in (*found["sending"], *found["failing"], *found["late"])} == {
+        "acme"
+    }
 
 
 async def test_without_a_shard_there_is_an_error_and_no_half_ranking(http, bearer, monkeypatch):

@@ -3,8 +3,8 @@
 import { h } from "./dom.js";
 import { count, visible } from "./format.js";
 
-const SEARCHED_FROM = 12;
-const SHOWN_MAX = 100;
+export const SEARCHED_FROM = 12;
+export const SHOWN_MAX = 100;
 
 export class Picker {
   // `many`: the word for several of them.
