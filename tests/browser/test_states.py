@@ -321,6 +321,7 @@ def test_the_graph_of_the_pipeline_shows_what_holds_it_up(page, console):
     """A shard down and no worker: the nodes that hold the others up are red, and a click shows the
     partitions of one topic only."""
     look(page, console, "/pipeline")
+    expect(page.locator("#workers")).to_contain_text("dia config show --explain")
     console.down = {1}
     console.with_worker(running=False)
     console.forget()

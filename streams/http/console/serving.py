@@ -140,7 +140,7 @@ class ConsoleProcess:
             capacity=_capacity(gate, shards, answers, settings, topology, clock, workers),
             history=HistoryHandler(gate, recorder, broker, agents, journals, clock),
             top_tenants=TopTenantsHandler(gate, shards, answers, clock),
-            pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),
+            pipeline=PipelineHandler(gate, shards, answers, workers, agents, health, recorder.busy),
             letters=letters,
             plans=PlanHandler(gate, topology, letters, broker, journals, operations, *at),
             decisions=DecisionHandler(gate, topology, letters, broker, journals, operations, clock),

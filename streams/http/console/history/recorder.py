@@ -12,6 +12,7 @@ from streams.engine.health.monitor import HealthMonitor
 from streams.http.console.history.alerts import StandingAlerts
 from streams.http.console.history.backlogs import BacklogHistory
 from streams.http.console.history.changes import ObservedChanges
+from streams.http.console.pipeline.busy import BusyShares
 from streams.http.console.pipeline.freshness import SAMPLE_S, FreshnessSeries
 from streams.http.console.pipeline.services import Services
 from streams.http.console.pipeline.workers import Workers
@@ -31,6 +32,7 @@ class PipelineRecorder:
     def __post_init__(self) -> None:
         self.backlogs = BacklogHistory(self._clock)
         self.freshness = FreshnessSeries(self._clock)
+        self.busy = BusyShares(self._clock)
         self.changes = ObservedChanges()
         self.alerts = StandingAlerts()
         self.began_ms = self._clock.now_ms()
@@ -50,6 +52,7 @@ class PipelineRecorder:
         )
         self.freshness.take(survey.of("freshness_seconds_bucket"))
         self.backlogs.take(health.partitions)
+        self.busy.take(survey)
         versions = {one.worker: one.labels.get("version", "") for one in survey.of("build_info")}
         self.changes.take(self._clock.now_ms(), services, survey.workers, health, versions)
         self.alerts.take(self._clock.now_ms(), health.findings)

@@ -19,6 +19,8 @@ from streams.engine.health.monitor import HealthMonitor
 from streams.engine.health.rule import Health
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer, Principal
+from streams.http.console.pipeline.busy import BusyShares
+from streams.http.console.pipeline.log_files import log_file
 from streams.http.console.pipeline.workers import Workers, WorkerSamples
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
@@ -50,6 +52,7 @@ class PipelineHandler:
     _workers: Workers
     _agents: Sequence[Agent]
     _health: HealthMonitor
+    _busy: BusyShares
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.ADMIN)))
@@ -81,6 +84,8 @@ class PipelineHandler:
                     "ready": worker.ready,
                     "settled": worker.settled,
                     "partitions": len(worker.partitions),
+                    "busy": self._busy.of(str(worker.slot)),
+                    "log": log_file(worker),
                 }
                 for worker in survey.workers
             ],

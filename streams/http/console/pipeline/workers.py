@@ -36,6 +36,7 @@ READ: Final = frozenset(
         "jobs_waiting",
         "state_bytes",
         "live_windows",
+        "process_cpu_seconds_total",
         "unacked_rows",
         "restore_records_total",
         "changelog_live_bytes",
@@ -130,6 +131,5 @@ def _wanted(text: str) -> str:
     return "".join(
         line
         for line in text.splitlines(keepends=True)
-        if line.startswith(PREFIX)
-        and line[len(PREFIX) :].partition("{")[0].partition(" ")[0] in READ
+        if line.partition("{")[0].partition(" ")[0].removeprefix(PREFIX) in READ
     )

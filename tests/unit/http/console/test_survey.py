@@ -59,7 +59,7 @@ def test_every_selected_name_is_a_metric_of_workers():
     names = set()
     for family in Metrics().registry.collect():
         name = family.name.removeprefix(PREFIX)
-        names |= {name, f"{name}_total", f"{name}_bucket"}
+        names |= {name, f"{name}_total", f"{name}_bucket", f"{name}_info"}
     assert names >= READ
 
 

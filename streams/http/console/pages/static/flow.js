@@ -2,7 +2,7 @@
 // right. A node says how much passes it, and in its colour what holds it up.
 
 import { h } from "./dom.js";
-import { bytes, count, plural, seconds } from "./format.js";
+import { bytes, count, plural, seconds, share } from "./format.js";
 
 // Of the rows that say it; null where none does.
 export const sum = (rows, of) => {
@@ -27,13 +27,21 @@ function behindEventTime(rows) {
   return known.length ? `watermark ${seconds(Math.max(0, ...known))} ago` : null;
 }
 
-function reader(agent, rows, backlog) {
+// The busiest of the workers that own its partitions.
+function busiest(rows, workers) {
+  const owners = new Set(rows.map((one) => one.owner));
+  const known = workers.filter((one) => owners.has(one.slot) && one.busy !== null).map((one) => one.busy);
+  return known.length ? `busiest worker: ${share(Math.max(...known))} of a processor` : null;
+}
+
+function reader(agent, rows, backlog, workers) {
   const read = rows.filter((one) => one.owner !== null || one.member !== null).length;
   const paused = rows.filter((one) => one.paused).length;
   const stopped = rows.filter((one) => one.stopped_by).length;
   return { kind: "Agent", name: agent.name, tone: stopped || read < rows.length ? "bad" : paused ? "warn" : null, says: [
     rate(backlog?.read_per_s),
     behindEventTime(rows),
+    busiest(rows, workers),
     `${count(read)} of ${plural(rows.length, "partition")} read`,
     paused ? `back-pressure: ${count(paused)} paused` : null,
     stopped ? `${count(stopped)} stopped` : null,
@@ -67,11 +75,11 @@ const node = ({ kind, name, tone, says }) => h("div", { class: `node ${tone ?? "
   h("span", { class: "kind" }, kind), h("strong", {}, name), says.filter(Boolean).map((text) => h("span", { class: "says" }, text)));
 
 // `choose(topic)`: a click on a row of the graph; `chosen` is the topic of the row that is pressed.
-export function flow({ agents, partitions }, backlogs, services, { chosen, choose }) {
+export function flow({ agents, partitions, workers }, backlogs, services, { chosen, choose }) {
   return h("div", { class: "flows" }, agents.map((agent) => {
     const rows = partitions.filter((one) => one.topic === agent.topic && one.group === agent.group);
     const backlog = backlogs.find((one) => one.topic === agent.topic && one.group === agent.group);
-    const nodes = [source(agent, rows, backlog), reader(agent, rows, backlog), tables(agent, rows), outbox(rows), sinks(services)];
+    const nodes = [source(agent, rows, backlog), reader(agent, rows, backlog, workers), tables(agent, rows), outbox(rows), sinks(services)];
     return h("button", { type: "button", class: "flow", "aria-pressed": String(chosen === agent.topic),
       title: "Show its partitions only", onclick: () => choose(chosen === agent.topic ? "" : agent.topic) },
     nodes.map(node));

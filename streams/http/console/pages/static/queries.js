@@ -6,7 +6,7 @@ const VIEWS = { m1: "minutes", h1: "hours", d1: "days" };
 const UNITS = { s: "SECOND", m: "MINUTE", h: "HOUR", d: "DAY", w: "WEEK" };
 
 const literal = (text) => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
-const shell = (text) => (/^[A-Za-z0-9_.:/=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+export const shell = (text) => (/^[A-Za-z0-9_.:/=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 // "-6h" and "now" stay relative, so that the query means the same tomorrow.
 function moment(text) {

@@ -1,9 +1,10 @@
-import { $, figures, table, toned, when } from "../dom.js";
-import { UNKNOWN, ZONE, age, bytes, count, plural } from "../format.js";
+import { $, figures, h, table, toned, when } from "../dom.js";
+import { UNKNOWN, ZONE, age, bytes, count, plural, share } from "../format.js";
 import { flow, sum } from "../flow.js";
 import { fresh, keep, onAgain, onLive, start, state, unlessPaused, watch } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
+import { shell } from "../queries.js";
 import { moved, shedding } from "../shedding.js";
 
 const panels = Object.fromEntries(["flow", "partitions", "ledger", "workers"].map((id) => [id, new Panel($(id))]));
@@ -61,12 +62,16 @@ const ledger = (found) => table("Ledger", [
   { name: `Written (${ZONE})`, cell: (one) => when(one.ledger.at_ms) },
 ], found);
 
-const workers = (found) => table("Workers", [
+const workers = (found) => h("div", {}, table("Workers", [
   { name: "Worker", head: true, cell: (one) => one.slot },
   { name: "Process", number: true, cell: (one) => String(one.pid) },
   { name: "State", cell: (one) => (one.ready ? toned("good", one.settled ? "settled" : "ready") : toned("warn", "starting")) },
   { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
-], found);
+  { name: "Busy", number: true, title: "Share of one processor, of the last ten seconds", cell: (one) => share(one.busy) },
+  { name: "Log", cell: (one) => (one.log ? h("code", {}, `tail -n 50 -F ${shell(one.log)}`) : "with its supervisor") },
+], found), h("p", { class: "hint" }, "Settings in force, and where each comes from, on the worker's host: ",
+  h("code", {}, "dia config show --explain"), ". A log that goes to no file is kept by what started the worker: ",
+  h("code", {}, "docker compose logs worker"), ", ", h("code", {}, "kubectl logs POD"), "."));
 
 function headline({ ledger_known: known, settled, verdict, lag_records: lag, partitions: all, workers: running }) {
   const books = all.filter((one) => one.ledger);
