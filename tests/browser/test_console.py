@@ -246,6 +246,9 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     expect(page.get_by_role("dialog").get_by_role("option").first).to_have_text(
         "What became of model.metrics/"
     )
+    page.locator("#palette-text").fill("solitary")
+    lead = page.get_by_role("dialog").get_by_role("option", name="Series of model solitary")
+    expect(lead).to_have_attribute("data-href", "/explore?model=solitary")
     page.keyboard.press("Escape")
     page.goto("/messages?topic=model.metrics&where=model_id == solitary")
     read(page)

@@ -91,6 +91,12 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
         return self._text("error_message") or ""
 
     @property
+    def path(self) -> str:
+        """The field that the message names first, as in "$.value: Expected ..."; "" for others."""
+        named, colon, _ = self.error_message.partition(":")
+        return named if colon and (named.startswith("$") or named == "key") else ""
+
+    @property
     def agent(self) -> str:
         return self._text("agent") or UNKNOWN
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader
@@ -39,6 +39,10 @@ def belongs(letter: DeadLetterRecord, value: bytes | None, tenant: str) -> bool:
     return letter.tenant == tenant and tenant_named(value) in ("", tenant)
 
 
+NO_PATH: Final = "none"
+"""in ``paths``: messages that name no field"""
+
+
 class QueuePlace(NamedTuple):
     """Partition and offset of one dead letter in its DLQ."""
 
@@ -59,7 +63,7 @@ class Filters:
 
     Times are milliseconds since the epoch, of `DeadLetterRecord.failed_ms`: [since_ms, until_ms). A
     plan lists what ``oldest_ms`` excludes, `matches` drops it. ``partitions`` and ``offsets`` are
-    those of the DLQ topic. ``places``: single dead letters; None: any. ``owner``: only dead letters
+    those of the DLQ topic. ``paths``: as `DeadLetterRecord.path`, `NO_PATH` for "". ``places``: single dead letters; None: any. ``owner``: only dead letters
     that this tenant may see."""
 
     topics: tuple[str, ...] = ()
@@ -67,6 +71,8 @@ class Filters:
     until_ms: int | None = None
     oldest_ms: int | None = None
     errors: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
     keys: tuple[bytes, ...] = ()
     partitions: tuple[int, ...] = ()
@@ -103,6 +109,8 @@ class Filters:
             and self._failed_then(letter)
             and (not self.keys or letter.key in self.keys)
             and (not self.errors or letter.error_code in self.errors)
+            and (not self.paths or (letter.path or NO_PATH) in self.paths)
+            and (not self.agents or letter.agent in self.agents)
             and (not self.schema_versions or letter.schema_version in self.schema_versions)
             and (not self.tenants or letter.tenant in self.tenants)
             and (self.owner is None or belongs(letter, letter.value, self.owner))

@@ -37,17 +37,11 @@ def age(failed_ms: int, now_ms: int) -> str:
     return _OLDER
 
 
-def _path(message: str) -> str:
-    """The field that a message names first, as in "$.value: Expected ..."; "" for others."""
-    named, colon, _ = message.partition(":")
-    return named if colon and (named.startswith("$") or named == "key") else ""
-
-
 FIELDS: Final[dict[str, Field]] = {
     "error": lambda letter, _: letter.error_code,
     "tenant": lambda letter, _: letter.tenant or "unknown",
     "agent": lambda letter, _: letter.agent,
-    "path": lambda letter, _: _path(letter.error_message),
+    "path": lambda letter, _: letter.path,
     "age": lambda letter, now_ms: age(letter.failed_ms, now_ms),
     "topic": lambda letter, _: letter.topic or "unknown",
     "stage": lambda letter, _: letter.stage,

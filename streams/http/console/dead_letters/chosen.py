@@ -22,6 +22,8 @@ class Chosen(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     topic: str | None = None
     error: list[str] = []
+    path: list[str] = []
+    agent: list[str] = []
     tenant: list[str] = []
     since: str | None = None
     until: str | None = None
@@ -37,6 +39,8 @@ def filters_of(holder: Principal, chosen: Chosen, now_s: float) -> Filters:
         since_ms=_moment_ms(chosen.since, "since", now_s),
         until_ms=_moment_ms(chosen.until, "until", now_s),
         errors=tuple(chosen.error),
+        paths=tuple(chosen.path),
+        agents=tuple(chosen.agent),
         tenants=named if holder.token.tenant is None else (holder.token.tenant,),
         owner=holder.token.tenant,
         partitions=tuple(chosen.partition),

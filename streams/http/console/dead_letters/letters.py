@@ -53,7 +53,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 
 _By = Literal["error", "path", "tenant", "agent", "age", "topic", "stage", "disposition"]
 _BEGIN: Final = QueuePlace(0, 0)
-_FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
+_FILTERS = ("topic", "since", "until", "error", "path", "agent", "tenant", "partition")
 
 
 class DeadLetterQuery(NamedTuple):
@@ -214,6 +214,8 @@ class DeadLetterHandler:
             since_ms=given.maybe_moment_ms("since", now_s),
             until_ms=given.maybe_moment_ms("until", now_s),
             errors=given.names("error", 100),
+            paths=given.names("path", 100),
+            agents=given.names("agent", 100),
             tenants=tenants_of(holder, given.names("tenant", 100)),
             owner=holder.token.tenant,
             partitions=given.numbers("partition", 1_000_000),

@@ -20,9 +20,11 @@ from streams.http.openapi import (
     query,
 )
 
-FIELDS = ["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
+FIELDS = ["error", "path", "tenant", "agent", "age", "topic", "stage", "disposition"]
 FILTERS = (
     query("error", array(NAME)),
+    query("path", array(NAME)),
+    query("agent", array(NAME)),
     query("tenant", array(NAME)),
     query("since", MOMENT),
     query("until", MOMENT),
@@ -128,7 +130,7 @@ def _plans(topic: dict[str, Any]) -> dict[str, Any]:
 def _chosen(topic: dict[str, Any]) -> dict[str, Any]:
     return {
         "topic": topic,
-        "error": array(TEXT),
+        **dict.fromkeys(("error", "path", "agent"), array(TEXT)),
         "tenant": array(NAME),
         "since": maybe(TEXT),
         "until": maybe(TEXT),

@@ -59,6 +59,23 @@ async def test_groups_are_those_of_the_command(http, bearer, filled):
     assert [group["letters"] for group in one["groups"]] == [2]
 
 
+async def test_the_letters_of_a_group_are_those_that_its_names_select(http, bearer, broker):
+    """Otherwise a click on a cause, then on Discard, decides of letters of other causes."""
+    await fill(broker, *six(), letter(46, GOOD, "wrong_type", "$.ts: Expected `int`, got `str`"))
+    by = ["error", "path", "agent"]
+    found = await _json(http, "/api/dlq/groups", bearer("admin"), by=by)
+    assert [group["names"][0] for group in found["groups"]].count("wrong_type") == 2
+    for group in found["groups"]:
+        error, path, agent = group["names"]
+        asked = {"error": error, "path": path or "none", "agent": agent}
+        answer = await http.get("/api/dlq/letters", headers=bearer("admin"), params=asked)
+        assert answer.json()["total"] == group["letters"]
+        body = {**{name: [one] for name, one in asked.items()}, "decision": "discard"}
+        sure = {**body, "reason": "why", "expected": group["letters"]}
+        answer = await http.post("/api/dlq/decisions", headers=bearer("admin"), json=sure)
+        assert answer.json()["decided"] == group["letters"]
+
+
 async def test_a_list_is_walked_page_by_page(http, bearer, filled):
     """Each dead letter appears once, whatever the page size."""
     for size in (1, 2, 4, 6, 500):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.operate.dlq import tally as module
+from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.tally import HOURS, DeadLetterTally
 from tests.unit.operate.dlq.mailbag import T
 
@@ -17,6 +18,7 @@ class Letter:
     agent = "aggregate_metrics"
     error_code = "wrong_type"
     dlq = "model.metrics.dlq/1"
+    path = DeadLetterRecord.path
 
     def __init__(self, offset: int, ago_ms: int, tenant: str, message: str) -> None:
         self.offset = offset

@@ -28,9 +28,10 @@ function options(text) {
     { text: `Dead letters of tenant ${text}`, href: `/dead-letters?${query({ tenant: text })}` },
     ...(has("/explore") ? [{ text: `Series of tenant ${text}`, href: `/explore?${query({ tenant: text })}` }] : []),
   ];
+  const model = has("/explore") && has("/training") ? [{ text: `Series of model ${text}`, href: `/explore?${query({ model: text })}` }] : [];
   const begins = fitting.length > 0 && wanted.length < 4;
   const trace = [{ text: `What became of ${text}`, href: `/trace?${query({ id: text })}` }];
-  return begins ? [...fitting, ...saved, ...trace, ...named, ...tenant] : [...trace, ...saved, ...named, ...fitting, ...tenant];
+  return begins ? [...fitting, ...saved, ...trace, ...named, ...model, ...tenant] : [...trace, ...saved, ...named, ...fitting, ...model, ...tenant];
 }
 
 function draw() {

@@ -11,7 +11,7 @@ import { sparkline } from "../spark.js";
 import { step } from "../steps.js";
 
 const PAGE = 50;
-const FILTERS = ownTenant() ? ["topic", "error", "since"] : ["topic", "error", "tenant", "since"];
+const FILTERS = ["topic", "error", "path", "agent", ...(ownTenant() ? [] : ["tenant"]), "since"];
 const groups = new Panel($("groups"));
 const list = new Panel($("letters"));
 const detail = new Panel($("letter"));
@@ -29,14 +29,18 @@ function remembered() {
 
 // Letters of one cause: the error, the field that it names, and the agent that refused them.
 const CAUSE = ["error", "path", "agent"];
+const NO_PATH = "none";
 const HEADS = { error: "Error", path: "Field", agent: "Agent" };
 const groupedBy = () => ($("by").value === "error" ? CAUSE : [$("by").value]);
 
 function drawGroups({ groups: found, by, scanned, complete }) {
   if (!found.length) return null;
-  const filtered = { error: "error", tenant: "tenant" }[by[0]];
-  const open = filtered && $(filtered) ? ({ names: [name] }) => {
-    $(filtered).value = $(filtered).value === name ? "" : name;
+  // A group is all that its names say: what is decided of its letters must not reach those of another cause.
+  const wanted = ({ names }) => by.map((name, at) => [$(name), names[at] || (name === "path" ? NO_PATH : "unknown")]);
+  const chosen = (one) => wanted(one).every(([input, name]) => input.value === name);
+  const open = by.every((name) => FILTERS.includes(name)) ? (one) => {
+    const clear = chosen(one);
+    for (const [input, name] of wanted(one)) input.value = clear ? "" : name;
     changed();
   } : undefined;
   return h("div", {}, table(`Dead letters by ${by.join(", ")}`, [
@@ -49,14 +53,14 @@ function drawGroups({ groups: found, by, scanned, complete }) {
     { name: "Last", number: true, title: "Time since the newest letter failed", cell: (one) => `${age(one.newest_ms)} ago` },
     { name: "", cell: (one) => h("button", { type: "button", class: "quiet", "aria-label": `Newest letter of ${one.names.join(", ")}`,
       onclick: (event) => { event.stopPropagation(); show(one.sample); } }, "Sample") },
-  ], found, { open, chosen: ({ names }) => filtered && $(filtered)?.value === names[0] }),
+  ], found, { open, chosen: open && chosen }),
   complete ? null : h("p", { class: "hint" }, `Of the first ${count(scanned)} letters; dia dlq stats counts all.`));
 }
 
 // What the buttons are about: the selected letters, or all that meet the filters.
 function scoped() {
-  const { topic, error, tenant, since } = filters();
-  const meant = { topic, error: one(error), tenant: one(tenant), since: since || null };
+  const { topic, error, path, agent, tenant, since } = filters();
+  const meant = { topic, error: one(error), path: one(path), agent: one(agent), tenant: one(tenant), since: since || null };
   return picked.size ? { topic, letters: [...picked], count: picked.size } : { ...meant, count: listed.total };
 }
 
