@@ -113,7 +113,7 @@ def produce(
     run = invocation(ctx)
     source = _source(run, topic)
     if (file is None) == (generate is None):
-        raise UsageError("say either --file FILE (or --file - for stdin) or --generate N.")
+        raise UsageError("name the events: --file FILE (--file - for stdin), or --generate N.")
     if generate is not None and from_line > 1:
         raise UsageError("--from-line is of the lines of --file.")
     version = _version(source, schema, generating=generate is not None)
@@ -305,7 +305,7 @@ def _followed(traceparent: str) -> bytes:
     context = TraceContext.read(traceparent.encode(errors="replace"))
     if traceparent and context is None:
         raise UsageError(
-            f"--traceparent {traceparent!r} is not one: 00-, 32 hexadecimal digits, -, 16 of them, "
+            f"Invalid --traceparent {traceparent!r}: use 00-, 32 hexadecimal digits, -, 16 of them, "
             "-01, as https://www.w3.org/TR/trace-context/ has it."
         )
     return context.header if context is not None and context.sampled else b""

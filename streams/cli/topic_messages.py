@@ -288,7 +288,7 @@ def _conclude(done: TopicMessages, shown: int) -> None:
 
     if done.late:
         raise PartialResult(
-            "the time was over before all was searched: see above. Give --from, --key, --partition "
+            "the time limit ended the search: see above. Give --from, --key, --partition "
             "or a longer --timeout."
         )
     if not shown and not all(one.whole for one in done.searched):

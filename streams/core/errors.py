@@ -2,31 +2,27 @@
 
 DiaError
  +- BadRecord                      dead-letter the record, go on (streams/core/records/bad_records.py)
- |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
- |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
- |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
- |   |  KeyRefused, WindowClosed, WindowDropped, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
- |   |  IncompatibleSchema, BodyUnfit
+ |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite, KeyMismatch,
+ |   |  KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion, IdempotencyConflict,
+ |   |  TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused, KeyRefused, WindowClosed,
+ |   |  WindowDropped, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId, IncompatibleSchema, BodyUnfit
  |   +- RowRefused, RowDropped     (stage "sink": a shard, a sink or an operator refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
- |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
- |   |  SinkUnavailable, SignInProviderUnavailable
+ |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable, ProcessDied,
+ |   |  JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost, SinkUnavailable, SignInProviderUnavailable
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
  |      SubjectPending, GlobalTablePending   (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/core/job_refusals.py)
- |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
- |   |  SimulationFailed, SimulationCancelled, PolicyRejected
+ |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory, SimulationFailed, SimulationCancelled, PolicyRejected
  +- RequestRefused                 answer the HTTP request with its status, go on
  |   +- (streams/connect/access/refusals.py, one a status)
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
- |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
- |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged,
- |      SchemaRefused
+ |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat, SourceNotLogAppendTime,
+ |   |  AgentFailed, EngineFailed, PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable,
+ |      TableMisused, TableChanged, SchemaRefused
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
@@ -107,6 +103,8 @@ class TransientError(DiaError):
 
 
 class BrokerUnavailable(TransientError):
+    """Kafka does not answer, or refuses the request for now."""
+
     code = "broker_unavailable"
     exit_code = 4
 
@@ -306,14 +304,20 @@ class PartitionStopped(DiaError):
 
 
 class ChangelogLost(PartitionStopped):
+    """The changelog topic, or its end, is gone: the partition's state cannot be restored."""
+
     code = "changelog_lost"
 
 
 class ChangelogGap(PartitionStopped):
+    """The changelog lacks records between two that the state needs."""
+
     code = "changelog_gap"
 
 
 class TopicRecreated(PartitionStopped):
+    """Another topic has taken the name: its offsets mean other records."""
+
     code = "topic_recreated"
 
 
@@ -330,6 +334,8 @@ class UnknownFormat(PartitionStopped):
 
 
 class SourceNotLogAppendTime(PartitionStopped):
+    """A batch of the source has its producer's times, and not the broker's append times."""
+
     code = "source_not_log_append_time"
 
 
@@ -361,8 +367,7 @@ class PoisonStorm(PartitionStopped):
     """Most records are bad, as after a bad deploy, which must not drain into the DLQ.
 
     ``offset``: start of the batch that tripped the breaker, none of which was committed. ``codes``:
-    defects of the records folded since the last commit.
-    """
+    defects of the records folded since the last commit."""
 
     code = "poison_storm"
 
@@ -414,10 +419,8 @@ class BatchUnreadable(PartitionStopped):
 
 
 class RollUpExpired(DiaError):
-    """An hour or day too old to recompute: some of its minutes have expired.
-
-    The stored row is larger than a recomputed one and stays.
-    """
+    """An hour or day too old to recompute: some of its minutes have expired. The stored row is larger
+    than a recomputed one and stays."""
 
     code = "roll_up_expired"
     disposition = Disposition.SKIP
@@ -479,6 +482,8 @@ class UnsupportedByDia(UsageError):
 
 
 class PartialResult(CommandError):
+    """A part was done and a part refused; the message counts both."""
+
     code = "partial"
     exit_code = 3
 
@@ -489,5 +494,7 @@ class DependencyUnreachable(CommandError):
 
 
 class RefusedBySafety(CommandError):
+    """The command could lose or double data here; the message names the safe way."""
+
     code = "refused_by_safety"
     exit_code = 5

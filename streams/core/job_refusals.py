@@ -6,10 +6,14 @@ from streams.core.errors import JobRefused
 
 
 class UnknownScenario(JobRefused):
+    """No installed scenario has this name."""
+
     code = "unknown_scenario"
 
 
 class InvalidParameters(JobRefused):
+    """The scenario refuses the parameters; the message names the first one."""
+
     code = "invalid_parameters"
 
 
@@ -32,6 +36,8 @@ class SimulationFailed(JobRefused):
 
 
 class SimulationCancelled(JobRefused):
+    """A cancellation of the request came before its result."""
+
     code = "cancelled"
 
 

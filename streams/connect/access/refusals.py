@@ -6,15 +6,21 @@ from streams.core.errors import RequestRefused
 
 
 class BadRequest(RequestRefused):
+    """The request has a parameter or a body that cannot be read; the message names it."""
+
     code = "unreadable"
 
 
 class Unauthenticated(RequestRefused):
+    """The request has no valid token or session."""
+
     code = "unauthenticated"
     status = 401
 
 
 class Forbidden(RequestRefused):
+    """The token's role or tenant does not allow the request."""
+
     code = "forbidden"
     status = 403
 
@@ -27,21 +33,29 @@ class CrossSite(RequestRefused):
 
 
 class UnknownResource(RequestRefused):
+    """There is no such path or object, or the caller may not know of it."""
+
     code = "unknown_resource"
     status = 404
 
 
 class BodyTimeout(RequestRefused):
+    """The body did not arrive in time."""
+
     code = "body_timeout"
     status = 408
 
 
 class BodyTooLarge(RequestRefused):
+    """The body is longer than the limit that the message names."""
+
     code = "body_too_large"
     status = 413
 
 
 class UnsupportedMedia(RequestRefused):
+    """The body has a content type or encoding that this path does not take."""
+
     code = "unsupported_media"
     status = 415
 

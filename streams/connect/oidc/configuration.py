@@ -41,7 +41,7 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if not self.claim:
             raise ValueError("a grant names a claim")
         if self.role not in [role.name.lower() for role in Role]:
-            raise ValueError(f"role {self.role!r} is none of read, operate, admin")
+            raise ValueError(f"role {self.role!r} is not one of read, operate, admin")
         if bool(self.tenant) + bool(self.tenant_claim) + self.every_tenant != 1:
             raise ValueError("a grant has one of tenant, tenant_claim and every_tenant = true")
         if len(self.tenant) > NAME_CHARS_MAX:

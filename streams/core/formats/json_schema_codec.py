@@ -107,7 +107,7 @@ def _validator(document: Any, references: Mapping[str, str]) -> Callable[[Any], 
         for name, text in references.items():
             if uri == name or uri.removeprefix("json-schema:///") == name:
                 return json.loads(text)
-        raise ValueError(f"{uri} is none of its registered references")
+        raise ValueError(f"{uri} is not one of its registered references")
 
     validator = jsonschema_rs.validator_for(document, retriever=referenced)
     return validator.validate

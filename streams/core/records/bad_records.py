@@ -11,10 +11,14 @@ from streams.core.errors import AgentFailed, BadRecord
 
 
 class InvalidJson(BadRecord):
+    """The value is not one JSON document."""
+
     code = "invalid_json"
 
 
 class InvalidMessagePack(BadRecord):
+    """The value is not one MessagePack document."""
+
     code = "invalid_msgpack"
 
 
@@ -49,18 +53,26 @@ class BodyUnfit(BadRecord):
 
 
 class InvalidUtf8(BadRecord):
+    """The key or value has bytes that are not UTF-8."""
+
     code = "invalid_utf8"
 
 
 class EmptyValue(BadRecord):
+    """The record has no value, or one of no bytes."""
+
     code = "empty_value"
 
 
 class MissingField(BadRecord):
+    """A required field is absent; the message names it."""
+
     code = "missing_field"
 
 
 class WrongType(BadRecord):
+    """A field has a value of another type than its schema; the message names both."""
+
     code = "wrong_type"
 
 
@@ -71,6 +83,8 @@ class OutOfRange(BadRecord):
 
 
 class NonFinite(BadRecord):
+    """A number is NaN or infinite."""
+
     code = "non_finite"
 
 
@@ -87,18 +101,26 @@ class KeyMisplaced(BadRecord):
 
 
 class TooLarge(BadRecord):
+    """The record is larger than its topic takes."""
+
     code = "too_large"
 
 
 class TimestampInFuture(BadRecord):
+    """The event time is more than DIA_FUTURE_MAX_S seconds after the record's append time."""
+
     code = "timestamp_in_future"
 
 
 class TimestampTooOld(BadRecord):
+    """The event time is more than DIA_LATE_MAX_S seconds before the record's append time."""
+
     code = "timestamp_too_old"
 
 
 class UnknownSchemaVersion(BadRecord):
+    """The header dia.schema names a version that this dia does not have."""
+
     code = "unknown_schema_version"
 
 

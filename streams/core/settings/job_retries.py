@@ -36,7 +36,7 @@ def job_retries(setting: str) -> Mapping[str, JobRetry]:
             raise ValueError(f"{one!r} is not CODE=ATTEMPTSxPAUSE_S, as process_died=2x0.5")
         retry = JobRetry(int(match["attempts"]), float(match["pause"]))
         if match["code"] not in known:
-            raise ValueError(f"{match['code']!r} is none of {', '.join(sorted(known))}")
+            raise ValueError(f"{match['code']!r} is not one of {', '.join(sorted(known))}")
         if not 1 <= retry.attempts <= ATTEMPTS_MAX or not 0 < retry.pause_s <= PAUSE_MAX_S:
             raise ValueError(
                 f"{one!r} is out of range: 1 to {ATTEMPTS_MAX} attempts, a pause above 0 and up to "

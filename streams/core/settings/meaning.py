@@ -36,7 +36,7 @@ def refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
 
 def _wanted(name: str, value: str) -> str | None:
     if name in _WORDS and value.lower() not in _WORDS[name]:
-        return f"is none of {', '.join(_WORDS[name])}"
+        return f"is not one of {', '.join(_WORDS[name])}"
     if name.endswith("_file") and name != _MADE_BY_US:
         return _wanted_file(value)
     check = _CHECKS.get(name)
@@ -90,7 +90,7 @@ def _wanted_sharding(value: str) -> str | None:
     if value == "hash":
         return None
     if kind not in _SHARDINGS or not colon or not file:
-        return "is none of hash, range:FILE, directory:FILE"
+        return "is not one of hash, range:FILE, directory:FILE"
     return _wanted_file(file)
 
 

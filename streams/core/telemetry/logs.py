@@ -48,9 +48,9 @@ def configure(
     console or json. Raises `UsageError` for another word or level."""
     out = sys.stderr if stream is None else stream
     if level not in _LEVELS:
-        raise UsageError(f"DIA_LOG_LEVEL={level} is none of {', '.join(_LEVELS)}.")
+        raise UsageError(f"DIA_LOG_LEVEL={level} is not one of {', '.join(_LEVELS)}.")
     if log_format not in {"auto", "console", "json"}:
-        raise UsageError(f"DIA_LOG_FORMAT={log_format} is none of auto, console, json.")
+        raise UsageError(f"DIA_LOG_FORMAT={log_format} is not one of auto, console, json.")
     as_json = log_format == "json" or (log_format == "auto" and not out.isatty())
 
     shared: list[Any] = [

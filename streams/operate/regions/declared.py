@@ -137,7 +137,7 @@ def _checked(own: str, found: _File, path: Path) -> Regions:
         )
     if own not in names:
         near = did_you_mean(own, names)
-        raise UsageError(f"DIA_REGION={own} is none of {', '.join(names)} in {path}.{near}")
+        raise UsageError(f"DIA_REGION={own} is not one of {', '.join(names)} in {path}.{near}")
     if not LEASE_MIN_S <= found.lease_s <= LEASE_MAX_S:
         raise UsageError(
             f"{path}: lease_s = {found.lease_s:g} is out of range, allowed {LEASE_MIN_S:g} to "

@@ -235,7 +235,7 @@ def test_dead_letters_without_headers_of_dia_are_named_and_need_a_target(broker,
     asyncio.run(write())
     assert main(PLAN) == 0
     err = capsys.readouterr().err
-    assert "its topic (orders) is none of dia's; --to names" in err
+    assert "its topic (orders) is not a topic of this app; --to names" in err
     assert "its headers do not say which" in err
     assert main([*PLAN, "--to", "model.metrics", "--out", "fix.json"]) == 0
     assert main(["replay", "run", "--plan", "fix.json"]) == 0

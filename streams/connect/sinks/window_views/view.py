@@ -108,7 +108,7 @@ class WindowView(ABC):
                 + "; ".join(
                     [
                         *(f"{name} is missing" for name in missing),
-                        *(f"{name} is none of them" for name in unknown),
+                        *(f"{name} is not one of them" for name in unknown),
                     ]
                 )
                 + ". Give --tenant, and --key NAME=VALUE for each other one."

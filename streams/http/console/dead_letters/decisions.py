@@ -108,9 +108,8 @@ class DecisionHandler:
                     found.append(selected)
                 if sum(map(len, found)) > min(expected, DECIDED_MAX):
                     raise RefusedBySafety(
-                        f"more dead letters are meant than the {expected:,} that were shown, or than "
-                        f"{DECIDED_MAX:,}: read the list again and narrow the filters. Nothing was "
-                        "decided."
+                        f"more dead letters match than the {expected:,} shown, or than {DECIDED_MAX:,}: "
+                        "reload the list and narrow the filters. Nothing was decided."
                     )
         return found
 

@@ -145,7 +145,7 @@ def _decide(topic: dict[str, Any]) -> dict[str, Any]:
     counts = dict.fromkeys(("letters", "decided", "unchanged"), COUNT)
     answer = obj({"decision": decision, "topic": TEXT, "reason": TEXT, **counts})
     summary = (
-        "Set dead letters aside for a person, or decide that they are never replayed. More than "
+        "Set dead letters aside for manual review, or decide that they are never replayed. More than "
         "expected are refused."
     )
     return post("decide", summary, {"200": answer}, asked, (), WRITE)

@@ -73,7 +73,7 @@ def shedding() -> dict[str, Any]:
         },
         "/api/shed/withdraw": {
             "post": post(
-                *("withdraw_shedding", "Take back orders that no worker has carried out."),
+                *("withdraw_shedding", "Withdraw orders that no worker has carried out."),
                 {"200": taken_back},
                 obj({"topic": NAME}),
                 problems=refused,

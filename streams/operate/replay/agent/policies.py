@@ -89,7 +89,7 @@ def _check(policies: tuple[ReplayPolicy, ...], topology: Topology) -> None:
         if policy.name in names:
             raise ValueError(f"two policies are named {policy.name}")
         if policy.topic not in topology.by_name:
-            raise ValueError(f"policy {policy.name}: {policy.topic} is none of {topology.names}")
+            raise ValueError(f"policy {policy.name}: {policy.topic} is not one of {topology.names}")
         _check_codes(policy)
         names.add(policy.name)
 

@@ -126,7 +126,7 @@ class Assessor:
             return Assessed(letter, Action.PARK, HOP_CAP, what)
         if letter.stage != SINK_STAGE and self.target(letter) is None:
             origin = letter.topic or "its headers do not say which"
-            what = f"its topic ({origin}) is none of dia's; --to names where it shall go"
+            what = f"its topic ({origin}) is not a topic of this app; --to names where it goes"
             return Assessed(letter, Action.LEAVE, SOURCE_UNKNOWN, what)
         return None
 

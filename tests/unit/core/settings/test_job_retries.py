@@ -22,8 +22,8 @@ def test_each_class_of_errors_has_its_own_attempts_and_pause():
     [
         ("process_died", "is not CODE=ATTEMPTSxPAUSE_S"),
         ("process_died=2", "is not CODE=ATTEMPTSxPAUSE_S"),
-        ("process_dead=2x1", "'process_dead' is none of broker_unavailable"),
-        ("policy_service_unavailable=2x1", "is none of"),
+        ("process_dead=2x1", "'process_dead' is not one of broker_unavailable"),
+        ("policy_service_unavailable=2x1", "is not one of"),
         ("process_died=0x1", "1 to 10 attempts"),
         ("process_died=11x1", "1 to 10 attempts"),
         ("process_died=2x0", "a pause above 0"),

@@ -104,7 +104,7 @@ def test_windows_that_overlap_or_end_at_any_time_have_no_longer_step(views, name
     ("given", "said"),
     [
         ({"tenant": "a"}, "account is missing"),
-        ({"tenant": "a", "account": "b", "x": "c"}, "x is none of them"),
+        ({"tenant": "a", "account": "b", "x": "c"}, "x is not one of them"),
     ],
 )
 def test_an_incomplete_key_is_refused_by_name(views, given, said):

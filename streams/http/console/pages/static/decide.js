@@ -5,7 +5,7 @@ import { plural } from "./format.js";
 import { may, post } from "./api.js";
 
 const SAYS = {
-  park: "Plans leave parked letters out. Copies go to the parking topic, for a person.",
+  park: "Plans leave parked letters out. Copies go to the parking topic, for manual review.",
   discard: "Discarded letters stay in the DLQ, and can never be replayed.",
 };
 
@@ -22,7 +22,7 @@ function ask(decision, { count, ...body }, again) {
   const form = $("decision");
   if (!count) {
     form.replaceChildren(h("p", { class: "hint" }, count === null
-      ? `This queue is too long to count here: select letters, or run dia dlq ${decision}.` : "No letter is meant."));
+      ? `This queue is too long to count here: select letters, or run dia dlq ${decision}.` : "No letters to decide on."));
     return;
   }
   const reason = h("input", { id: "decision-reason", required: true, maxlength: "300", autocomplete: "off" });

@@ -24,7 +24,7 @@ export function fresh(data) {
     // The overview goes on without figures of ClickHouse where none are kept.
     const nothing = ("throughput" in data && data.throughput === null) || data.ledger_known === false;
     degraded("kept", data.degraded && nothing ? "ClickHouse does not answer, and no earlier figures are kept."
-      : data.degraded ? `ClickHouse does not answer in full. Shown are figures of ${clock(data.as_of_ms)} ${ZONE}, ${age(data.as_of_ms)} old.`
+      : data.degraded ? `ClickHouse does not answer in full. Showing figures of ${clock(data.as_of_ms)} ${ZONE}, ${age(data.as_of_ms)} old.`
       : "");
   }
 }
@@ -35,6 +35,7 @@ document.addEventListener("away", ({ detail }) => degraded("kept", detail.detail
 // From this level on answers are kept ones; level 1 is slower than usual, and Overview's to say.
 const PARTIAL = 2;
 export const LEVELS = ["OK", "Slow", "Partial outage", "Outage"];
+const EFFECTS = ["", "", " Figures may be old.", " Workers take no new records; nothing is lost."];
 
 // What the overview says of the services and the level becomes the banner.
 function tell(overview) {
@@ -43,7 +44,7 @@ function tell(overview) {
   degraded("services", away.length ? `Down: ${away.join(", ")}.` : "");
   const level = overview.level;
   degraded("level", level && level.level >= PARTIAL
-    ? `${LEVELS[level.level] ?? level.name}${level.reasons.length ? `: ${level.reasons.join("; ")}` : ""}.` : "");
+    ? `${LEVELS[level.level] ?? level.name}${level.reasons.length ? `: ${level.reasons.join("; ")}` : ""}.${EFFECTS[level.level] ?? ""}` : "");
   const { verdict, findings } = overview.health;
   const worst = findings.filter((one) => one.severity === verdict).map((one) => `${one.subject}: ${one.detail}`);
   degraded("health", verdict === "red" || verdict === "unknown" ? `Health is ${verdict}: ${worst.join("; ")}.` : "");

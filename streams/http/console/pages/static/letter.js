@@ -19,7 +19,7 @@ const decisions = (letter) => (letter.decisions.length ? table("Decisions", [
   { name: "By", cell: (one) => one.actor },
   { name: "Plan", cell: (one) => one.plan },
   { name: "Reason", kind: "name", cell: (one) => one.reason },
-], letter.decisions) : h("p", { class: "hint" }, "Nothing was decided of it yet."));
+], letter.decisions) : h("p", { class: "hint" }, "No decisions yet."));
 
 export function sheet(letter) {
   return h("div", {},

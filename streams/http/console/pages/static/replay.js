@@ -26,7 +26,7 @@ const outlook = (plan) => table("What the plan does, by error", [
 ], plan.errors);
 
 function differences({ differences: found, letters }) {
-  if (!found.length) return h("p", { class: "hint" }, "Nothing in the letters is changed; they go back as they are.");
+  if (!found.length) return h("p", { class: "hint" }, "The records are replayed unchanged.");
   const shown = found.slice(0, DIFFERENCES_SHOWN);
   return h("details", { open: true },
     h("summary", {}, `Differences, ${count(shown.length)} of ${plural(letters, "letter")}`),
@@ -170,7 +170,7 @@ function follow(plan) {
 
 export async function readPlans() {
   const data = await plans.show((signal) => get("/api/dlq/plans", {}, signal),
-    (found) => (found.plans.length ? drawPlans(found.plans) : null), "No letter was replayed yet.");
+    (found) => (found.plans.length ? drawPlans(found.plans) : null), "No replays yet.");
   for (const plan of data?.plans ?? []) {
     if (plan.state === "entered" || plan.state === "running") follow(plan.plan);
   }

@@ -9,7 +9,7 @@ const draft = new Panel($("shed-draft"));
 const orders = new Panel($("orders"));
 const MEANINGS = {
   waiting: "The group has not reached its end yet.",
-  done: "The group is past its end. Records that a worker had read before it heard of the order were processed, not skipped: the table shed_ranges names what was skipped.",
+  done: "The group is past its end. Records that a worker had read before the order were processed, not skipped: the table shed_ranges names what was skipped.",
   withdrawn: "It was cancelled.",
   void: "The partition was reset after the order.",
 };

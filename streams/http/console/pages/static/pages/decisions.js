@@ -79,8 +79,8 @@ async function read() {
   keep({ tenant, ...filters });
   if (!tenant) {
     queue(null);
-    waiting.put(null, "No event of any tenant has arrived yet.");
-    simulations.put(null, "No event of any tenant has arrived yet.");
+    waiting.put(null, "No events yet, of any tenant.");
+    simulations.put(null, "No events yet, of any tenant.");
     return;
   }
   const data = await simulations.show((signal) => get("/api/simulations", { tenant, ...filters }, signal),

@@ -57,7 +57,7 @@ function drawGroups({ groups: found, by, scanned, complete }) {
   complete ? null : h("p", { class: "hint" }, `Of the first ${count(scanned)} letters; dia dlq stats counts all.`));
 }
 
-// What the buttons are about: the selected letters, or all that meet the filters.
+// What the buttons are about: the selected letters, or all that match the filters.
 function scoped() {
   const { topic, error, path, agent, tenant, since } = filters();
   const meant = { topic, error: one(error), path: one(path), agent: one(agent), tenant: one(tenant), since: since || null };
@@ -67,7 +67,7 @@ function scoped() {
 function tellScope() {
   const { total } = listed;
   $("scope").textContent = picked.size ? `${plural(picked.size, "selected letter")}.`
-    : total === null ? "All letters that meet the filters." : `${plural(total, "letter")} that meet${total === 1 ? "s" : ""} the filters. Select rows for fewer.`;
+    : total === null ? "All letters that match the filters." : `${plural(total, "letter")} that match${total === 1 ? "es" : ""} the filters. Select rows for fewer.`;
 }
 
 function pick(place, on) {
@@ -106,7 +106,7 @@ const readGroups = () => groups.show((signal) => get("/api/dlq/groups", { ...fil
 
 const readLetters = () => list.show(
   (signal) => get("/api/dlq/letters", { ...filters(), limit: PAGE, after: after.at(-1) }, signal),
-  drawLetters, "No dead letter meets these conditions.");
+  drawLetters, "No dead letter matches the filters.");
 
 async function show(place) {
   chosen = place;

@@ -137,7 +137,7 @@ function draw(overview) {
   throughput(overview.throughput, overview.as_of_ms);
   panels.services.put(services(overview.services), "No service is known.");
   if (!overview.lag) {
-    for (const panel of [panels.lag, panels.workers]) panel.put(null, "An admin of every tenant sees this.");
+    for (const panel of [panels.lag, panels.workers]) panel.put(null, "Only an admin token that is bound to no tenant sees this.");
     return;
   }
   panels.lag.put(lag(overview.lag), overview.lag.records === null

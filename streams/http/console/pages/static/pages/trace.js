@@ -48,7 +48,7 @@ const plan = (one) => h("section", {},
   ]));
 
 function nothing(found) {
-  if (found.late) return "Not found before the time was over. Give a tenant or a time, or run dia trace with a longer --timeout.";
+  if (found.late) return "Not found within the time limit. Give a tenant or a time, or run dia trace with a longer --timeout.";
   if (!found.whole) return "Not found, but not every batch could be read.";
   return "Not found in the offsets below. Retention deletes old records, and an edge may still hold it in its spool.";
 }
@@ -60,7 +60,7 @@ function draw(found) {
   if (!any) return h("p", { class: "state" }, nothing(found));
   return h("div", {},
     h("p", {}, `${found.asked} (${found.kinds.join(", ")}): ${found.outcome}.`),
-    found.late ? h("p", { class: "warn" }, "The time was over before all was searched: there may be more.") : null,
+    found.late ? h("p", { class: "warn" }, "The time limit ended the search: there may be more.") : null,
     found.more ? h("p", { class: "hint" }, "There are more records; dia trace --limit shows them.") : null,
     h("div", { class: "actions" }, copying("Copy link", () => location.href)),
     found.plans.map(plan), found.records.map(record), found.dead_letters.map(letter));

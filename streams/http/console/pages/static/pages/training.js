@@ -74,8 +74,8 @@ async function read() {
   const tenant = $("tenant").value;
   keep({ tenant });
   if (!tenant) {
-    models.put(null, "No event of any tenant has arrived yet.");
-    events.put(null, "No event of any tenant has arrived yet.");
+    models.put(null, "No events yet, of any tenant.");
+    events.put(null, "No events yet, of any tenant.");
     return;
   }
   const data = await models.show((signal) => get("/api/training", { tenant }, signal),
