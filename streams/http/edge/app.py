@@ -96,7 +96,7 @@ class Edge:
                 self._route("POST", "/v1/events/{topic}", self.post_events),
                 self._route("POST", "/v1/metrics", self.post_otlp, _otlp_refusal),
                 self._route("POST", "/api/v1/write", self.post_remote_write, _write_refusal),
-                self._route("GET", "/v1/simulations/{key}", self.simulation),
+                self._route("GET", "/v1/simulations/{key:path}", self.simulation),
                 Route("/healthz", self.health, methods=["GET"]),
                 Route(PATH, self.region.health, methods=["GET"]),
                 Route("/openapi.json", self.description, methods=["GET"]),
@@ -245,7 +245,7 @@ class Edge:
         refused: Callable[[RequestRefused, Request], Response] = lambda error, _: refusal(error),
     ) -> Route:
         """Converts errors to answers by ``refused``; counts and times every response."""
-        seconds = self.metrics.seconds.labels(path)
+        seconds = self.metrics.seconds.labels(path.replace(":path", ""))
 
         async def answered(request: Request) -> Response:
             began_s = self.clock.monotonic()

@@ -205,6 +205,8 @@ async def test_a_simulation_is_read_for_the_tenant_of_the_token(process, http, t
     assert answer.json()["results"] == [{"status": "completed"}]
     assert results.asked == ("acme", "known")
     assert (await http.get("/v1/simulations/other")).status_code == 404
+    await http.get("/v1/simulations/2026%2F11%2F30%3Frun")
+    assert results.asked == ("acme", "2026/11/30?run"), "a key is any text"
     assert (await http.get("/v1/simulations/known?tenant=other")).status_code == 403
     everyone = {"Authorization": f"Bearer {tokens['admin']}"}
     assert (await http.get("/v1/simulations/known", headers=everyone)).status_code == 400
