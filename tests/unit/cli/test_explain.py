@@ -39,3 +39,13 @@ def test_a_misspelt_code_gets_near_ones(capsys):
     assert "Did you mean changelog_gap" in capsys.readouterr().err
     assert main(["explain", "\u2603"]) == 2
     assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_a_code_is_explained_by_more_than_its_words():
+    """A reader of "Timestamp too old." has learned nothing that the code had not said."""
+    repeated = {
+        each.code
+        for each in error_codes()
+        if {*each.summary.lower().rstrip(".").split()} - {"error"} <= {*each.code.split("_")}
+    }
+    assert repeated == {"usage", "dependency_unreachable", "dependency_late"}
