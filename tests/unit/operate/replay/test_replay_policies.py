@@ -65,7 +65,10 @@ def test_the_documented_maxima_are_accepted(tmp_path, words):
         (None, "No such file"),
         ("[[policy", "Expected"),
         (WHOLE + WHOLE, "two policies are named policy-service-back"),
-        (WHOLE.replace("decision.simulation.request", "orders"), "orders is not one of model.metrics"),
+        (
+            WHOLE.replace("decision.simulation.request", "orders"),
+            "orders is not one of model.metrics",
+        ),
         (WHOLE.replace('["retries_exhausted"]', "[]"), "length >= 1"),
         (
             WHOLE.replace("retries_exhausted", "policy_service_unavailable"),
