@@ -5,6 +5,7 @@ code.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import helm_python as helm
@@ -249,6 +250,8 @@ def test_a_forecast_scales_beside_the_lag(known, missing):
     (scaled,) = kind(render(values("operators")), "ScaledObject")
     lag, predicted = (trigger["metadata"] for trigger in scaled["spec"]["triggers"])
     assert "dia_append_lag_seconds" in lag["query"]
+    # Pods of a group whose name begins alike, and of another release, are not asked.
+    assert len(re.findall(r'pod=~"[a-z-]+-\[0-9\]\+"', lag["query"])) == 3
     assert missing(predicted["query"], known) == set()
     assert predicted["query"].endswith("* 1.3 or vector(0)")
     assert predicted["threshold"] == "40000"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import select
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
@@ -36,6 +36,8 @@ PATIENCE_S: Final = 5.0
 STATUS_S: Final = 1.0
 READING_S: Final = 0.02
 """From one reading of the ring to the next."""
+ERROR_CHARS: Final = 500
+"""So that a status of JSON has less than `STATUS_BYTES`."""
 CHUNK_BYTES: Final = 160_000
 """8,000 points"""
 
@@ -87,7 +89,7 @@ class TrainingSender:
         try:
             posted = await client.post(topic, frame.events(self._config))
         except RequestRefused as error:
-            self.status.last_error = f"{error.code}: {error}"
+            self._failed(f"{error.code}: {error}")
             if error.status in AGAIN:
                 self._kept.appendleft((at_s, frame))
                 self._kept_bytes += len(frame.rows)
@@ -98,7 +100,10 @@ class TrainingSender:
             self.status.rejected += len(posted.rejected)
             if posted.rejected:
                 first = posted.rejected[0]
-                self.status.last_error = f"{first.code}: {first.message}"
+                self._failed(f"{first.code}: {first.message}")
+
+    def _failed(self, why: str) -> None:
+        self.status.last_error = why[:ERROR_CHARS]
 
     def _drop(self) -> None:
         self.status.dropped += len(self._pop())
@@ -129,6 +134,7 @@ async def serve(pipe: BinaryIO, ring: Ring, say: Callable[[SenderStatus], None])
     def listen() -> None:
         for frame in frames(chunks(pipe, ring), {}):
             loop.call_soon_threadsafe(sender.take, frame)
+        _leave_output()
         loop.call_soon_threadsafe(sender.take, None)
 
     threading.Thread(target=listen, daemon=True).start()
@@ -148,11 +154,16 @@ async def _say(sender: TrainingSender, clock: Clock, say: Callable[[SenderStatus
         say(sender.status)
 
 
+def _leave_output() -> None:
+    """A reader of the training's output waits for the training's end, and not for the sender's."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+
+
 def main() -> None:
     def say(status: SenderStatus) -> None:
-        with suppress(OSError):  # the training may have been killed
-            sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")
-            sys.stdout.buffer.flush()
+        ring.say(msgspec.json.encode(status))
 
     ring = Ring(int(sys.argv[1]))
     try:

@@ -19,6 +19,7 @@ from itertools import count
 from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
+from weakref import WeakSet
 
 import msgspec
 
@@ -68,17 +69,16 @@ class TrainingLog:
         self._names: dict[str | tuple[str, str], int] = {}
         self._moving = threading.Lock()
         self._waiting: deque[bytes] = deque()
-        self._closed = False
+        self._closed = self._forked = False
         self.lost = 0
         """points that `log` did not take, and after `close` those that the child did not read"""
         self._status = SenderStatus()
-        self._said = b""
         config = SenderConfig(
             *(url, token, tenant, model, run, topic, cache_s, cache_bytes, uuid4().hex)
         )
         self._child, self._ring = _started(config)
         atexit.register(self.close)
-        os.register_at_fork(after_in_child=self._forked)
+        _LOGS.add(self)
 
     def log(self, metric: str, value: float, *, run: str = "", ts_ms: int | None = None) -> bool:
         """``run``: default, that of this log. ``ts_ms``: milliseconds since the Unix epoch; default:
@@ -97,21 +97,19 @@ class TrainingLog:
 
     @property
     def status(self) -> SenderStatus:
-        """Of the child, a second old at most."""
-        assert self._child.stdout is not None, "it is a pipe"
-        with suppress(BlockingIOError, ValueError):
-            while part := os.read(self._child.stdout.fileno(), 1 << 16):
-                self._said += part
-        *lines, self._said = self._said.split(b"\n")
-        if lines:
-            self._status = msgspec.json.decode(lines[-1], type=SenderStatus)
-        if self._child.poll() is not None:
-            self._ring.end()
+        """Of the child, a second old at most; in a forked process the one read last before the fork."""
+        if not self._forked:
+            if said := self._ring.said():
+                self._status = msgspec.json.decode(said, type=SenderStatus)
+            if self._child.poll() is not None:
+                self._ring.end()
         return self._status
 
     def close(self) -> bool:
         """True: the child has ended, so each point is accepted, rejected or dropped by `status`, or
         `lost`. What another thread logs meanwhile may be missing in these counts."""
+        if self._forked:
+            return False
         closed, self._closed = self._closed, True
         until_s = time.monotonic() + self._close_s
         if not closed:
@@ -155,21 +153,41 @@ class TrainingLog:
         """Records into the ring, in their order. Where another thread does so, it looks again once it
         has released the lock, and finds what was appended meanwhile."""
         left = MOVED_MAX
-        while left and self._waiting and self._moving.acquire(blocking=False):
-            try:
+        while left and self._waiting:
+            held = False
+            try:  # a signal's handler may raise anywhere in it
+                held = self._moving.acquire(blocking=False)
+                if not held:
+                    return
                 while left and self._waiting:
-                    if not self._ring.write(self._waiting[0]):
+                    record = (
+                        self._waiting.popleft()
+                    )  # first: a record is rather lost than sent twice
+                    if not self._ring.write(record):
+                        self._waiting.appendleft(record)
                         return
-                    self._waiting.popleft()
                     left -= 1
             finally:
-                self._moving.release()
+                if held:
+                    self._moving.release()
 
-    def _forked(self) -> None:
-        self._closed = True
+    def leave_to_parent(self) -> None:
+        """In a forked process: the log is its parent's."""
+        self._closed = self._forked = True
         atexit.unregister(self.close)
         if self._child.stdin is not None:
             self._child.stdin.close()
+
+
+_LOGS: Final[WeakSet[TrainingLog]] = WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for log in _LOGS:
+        log.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def _started(config: SenderConfig) -> tuple[subprocess.Popen[bytes], Ring]:
@@ -178,7 +196,7 @@ def _started(config: SenderConfig) -> tuple[subprocess.Popen[bytes], Ring]:
         child = subprocess.Popen(
             [sys.executable, "-m", "streams.http.edge.training.sender", str(file)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             pass_fds=[file],
             start_new_session=True,  # Ctrl-C is for the training
         )
@@ -186,8 +204,6 @@ def _started(config: SenderConfig) -> tuple[subprocess.Popen[bytes], Ring]:
     finally:
         os.close(file)
     assert child.stdin is not None, "it is a pipe"
-    assert child.stdout is not None, "it is a pipe"
-    os.set_blocking(child.stdout.fileno(), False)
     with suppress(BrokenPipeError):  # its status says that it has ended
         os.write(child.stdin.fileno(), config_record(config))
     return child, ring

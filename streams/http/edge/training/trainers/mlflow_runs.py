@@ -6,9 +6,10 @@ All that logs a metric with MLflow (`mlflow.log_metric`, `log_metrics`, autologg
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, wraps
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -71,19 +72,37 @@ class MlflowContext:
     def tags(self) -> dict[str, str]:
         """Raises `UsageError`, which MLflow writes to its log as a warning; the run starts."""
         topic, tenant, model, token_file = map(_needed, (_TOPIC, _TENANT, _MODEL, _TOKEN_FILE))
-        _followed(os.environ[_URL], token_file, tenant, model, topic)
+        _FOLLOWING.follow(os.environ[_URL], token_file, tenant, model, topic)
         return {"dia.tenant": tenant, "dia.model": model}
 
 
-@cache
-def _followed(url: str, token_file: str, tenant: str, model: str, topic: str) -> None:
+class _Following:
+    """The one log of this process that follows MLflow; runs may start in several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._settings: tuple[str, ...] = ()
+        self._end: Callable[[], None] = lambda: None
+
+    def follow(self, url: str, token_file: str, tenant: str, model: str, topic: str) -> None:
+        """Other settings than before replace the log; the one before sends what it has."""
+        settings = (url, token_file, tenant, model, topic)
+        with self._lock:
+            if settings == self._settings:
+                return
+            log = TrainingLog(url, _token(token_file), tenant=tenant, model=model, topic=topic)
+            self._end()
+            self._settings, self._end = settings, follow_mlflow(log)
+
+
+_FOLLOWING: Final = _Following()
+
+
+def _token(file: str) -> str:
     try:
-        token = Path(token_file).read_text().strip()
+        return Path(file).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{_TOKEN_FILE}={token_file} cannot be read: {error}. Name a file."
-        ) from error
-    follow_mlflow(TrainingLog(url, token, tenant=tenant, model=model, topic=topic))
+        raise UsageError(f"{_TOKEN_FILE}={file} cannot be read: {error}. Name a file.") from error
 
 
 def _needed(variable: str) -> str:
@@ -94,5 +113,5 @@ def _needed(variable: str) -> str:
 
 
 def _log(log: TrainingLog, run: str, metric: str, value: Any, timestamp: Any) -> None:
-    with suppress(TypeError, ValueError, OverflowError):
+    with suppress(Exception):  # MLflow has the metric, so no error may reach the training
         log.log(metric, float(value), run=run, ts_ms=None if timestamp is None else int(timestamp))

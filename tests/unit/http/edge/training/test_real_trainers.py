@@ -116,6 +116,7 @@ def test_mlflow(served, tokens, log, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_DIA_URL", served)
     monkeypatch.setenv("MLFLOW_DIA_TOKEN_FILE", str(tmp_path / "token"))
     made, follow = [], mlflow_runs.follow_mlflow
+    monkeypatch.setattr(mlflow_runs, "_FOLLOWING", mlflow_runs._Following())
     monkeypatch.setattr(mlflow_runs, "follow_mlflow", lambda log: made.append((log, follow(log))))
     context = streams.MlflowContext()
     monkeypatch.setattr(
@@ -129,7 +130,6 @@ def test_mlflow(served, tokens, log, tmp_path, monkeypatch):
     ((sent, end),) = made
     end()
     assert sent.close()
-    mlflow_runs._followed.cache_clear()
     assert sent.status.accepted == 4, sent.status
     events = [json.loads(value) for _, value in log()]
     assert {event["run_id"] for event in events} == {run.info.run_id}

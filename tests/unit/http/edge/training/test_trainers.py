@@ -5,6 +5,7 @@ Stand-ins have those hooks and no more; test_real_trainers.py runs the packages 
 from __future__ import annotations
 
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from importlib import import_module
@@ -154,7 +155,7 @@ def test_the_plugin_follows_mlflow_where_its_environment_says_so(monkeypatch, tm
     monkeypatch.setattr(
         mlflow_runs, "TrainingLog", lambda *args, **named: made.append((args, named)) or Log()
     )
-    mlflow_runs._followed.cache_clear()
+    monkeypatch.setattr(mlflow_runs, "_FOLLOWING", mlflow_runs._Following())
     monkeypatch.setenv("MLFLOW_DIA_URL", "http://edge")
     assert context.in_context()
     with pytest.raises(UsageError, match="MLFLOW_DIA_TOPIC"):
@@ -168,6 +169,34 @@ def test_the_plugin_follows_mlflow_where_its_environment_says_so(monkeypatch, tm
     monkeypatch.setenv("MLFLOW_DIA_TOKEN_FILE", str(tmp_path / "token"))
     for _ in range(2):
         assert context.tags() == {"dia.tenant": "acme", "dia.model": "resnet"}
-    mlflow_runs._followed.cache_clear()
+    mlflow_runs._FOLLOWING._end()
     named = {"tenant": "acme", "model": "resnet", "topic": "model.metrics"}
     assert made == [(("http://edge", "dia_secret"), named)]
+
+
+def test_one_log_follows_mlflow_whatever_threads_and_settings_begin_it(monkeypatch, tmp_path):
+    """With two of them each metric would count twice, under ids that no deduplication knows as one."""
+    (tmp_path / "token").write_text("dia_secret")
+    logs: list[Log] = []
+    monkeypatch.setattr(
+        mlflow_runs, "TrainingLog", lambda *_, **named: logs.append(Log()) or logs[-1]
+    )
+    following = mlflow_runs._Following()
+    settings = ("http://edge", str(tmp_path / "token"), "acme")
+    together = threading.Barrier(4)
+
+    def begin() -> None:
+        together.wait(100)
+        following.follow(*settings, "resnet", "t")
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    client = import_module("mlflow").MlflowClient()
+    client.log_metric("r1", "loss", 0.5, 7)
+    following.follow(*settings, "bert", "t")
+    client.log_metric("r2", "loss", 0.25, 8)
+    following._end()
+    assert [log.points for log in logs] == [[("loss", 0.5, "r1", 7)], [("loss", 0.25, "r2", 8)]]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from streams.http.edge.training.frames import (
     frames,
     name_record,
 )
-from streams.http.edge.training.ring import Ring, shared_file
+from streams.http.edge.training.ring import STATUS_BYTES, Ring, shared_file
 from streams.http.edge.training.sender import TrainingSender
 
 GUIDE = Path(__file__).parents[5] / "docs" / "training.md"
@@ -253,6 +254,64 @@ def test_one_call_moves_a_bounded_number_of_records(asleep, monkeypatch):
     metrics.log("x", 2.0)
     assert len(metrics._waiting) == 501 - training_log.MOVED_MAX
     metrics.close()
+
+
+def test_an_interrupt_inside_a_call_sends_no_point_twice_and_holds_no_lock(asleep, monkeypatch):
+    """Ctrl-C in a notebook ends a call anywhere; the log goes on."""
+    monkeypatch.setattr(training_log, "RING_BYTES", 4096)
+    metrics = TrainingLog("http://127.0.0.1:9", "t", topic="t", tenant="a", model="m", close_s=0.0)
+    metrics.log("x", 0.0)
+    write = metrics._ring.write
+
+    def interrupted(record: bytes) -> bool:
+        write(record)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(metrics._ring, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        metrics.log("x", 1.0)
+    monkeypatch.setattr(metrics._ring, "write", write)
+    assert metrics.log("x", 2.0)
+    rows = metrics._ring.unread()[len(NAME) :]
+    assert [value for _, _, value in ROW.iter_unpack(rows)] == [0.0, 1.0, 2.0]
+    metrics.close()
+
+
+FORKED = """
+import os
+from streams import TrainingLog
+metrics = TrainingLog("http://127.0.0.1:9", "t", topic="t", tenant="acme", model="resnet", close_s=0.0)
+if not (child := os.fork()):
+    os._exit(bool(metrics.status.accepted or metrics.close() or metrics.log("loss", 1.0)))
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+os._exit(code or not metrics.log("loss", 0.5))
+"""
+
+
+def test_a_forked_process_leaves_the_log_to_its_parent():
+    """A loader of data forks; what it asks of the log must not end that of the training."""
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=100, check=False).returncode == 0
+
+
+@given(st.lists(st.binary(max_size=STATUS_BYTES), max_size=5))
+def test_the_last_status_is_read_however_many_were_not(statuses):
+    """A training that never asks must not hold up its sender."""
+    file = shared_file(64)
+    try:
+        ring = Ring(file)
+    finally:
+        os.close(file)
+    assert ring.said() == b""
+    for status in statuses:
+        ring.say(status)
+        assert ring.said() == status
+
+
+def test_a_status_has_room_whatever_an_edge_answers():
+    """A longer one would end the sender."""
+    sender = TrainingSender(CONFIG, _Moved())
+    sender._failed("\x01" * 10_000)
+    assert len(msgspec.json.encode(sender.status)) < STATUS_BYTES
 
 
 NO_SYSTEM_CALLS = """
