@@ -226,7 +226,7 @@ def _cutoff_s(older_than: str | None, before: str | None) -> int:
     from streams.core.words.moments import moment_s, span_s
 
     if (older_than is None) == (before is None):
-        raise UsageError("name the age limit: --older-than 6h, or --before WHEN.")
+        raise UsageError("name one age limit: --older-than 6h, or --before WHEN.")
     now_s = int(time.time())
     if older_than is not None:
         return now_s - span_s(older_than, "--older-than")

@@ -51,12 +51,12 @@ KNOWN = {
         "/live/pipeline", "/live/plans/{plan}", "/live/messages", "/session", "/overview",
         "/api/tenants", "/api/models", "/api/metrics", "/api/series", "/api/range",
         "/api/simulations", "/api/training", "/api/pipeline", "/api/data", "/api/capacity",
-        "/api/capacity/forecast", "/api/history", "/api/tenants/top", "/api/dlq/groups",
+        "/api/capacity/forecast", "/api/history", "/api/tenants/top", "/api/ranking", "/api/dlq/groups",
         "/api/dlq/letters", "/api/dlq/letter", "/api/dlq/plans", "/api/dlq/plans/{plan}",
         "/api/names", "/api/windows", "/api/topics", "/api/topics/{topic}", "/api/messages", "/api/message", "/api/trace",
         "/api/shed/orders", "/api/views", "/openapi.json", "/healthz", "/health/region",
     },
-    "edge": {"/v1/simulations/{key}", "/healthz", "/openapi.json", "/health/region"},
+    "edge": {"/v1/simulations/{key:path}", "/healthz", "/openapi.json", "/health/region"},
 }  # fmt: skip
 """Routes that are read, by application."""
 
@@ -64,10 +64,12 @@ KNOWN = {
 def _bodies(world: World) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Requests that change something, by application and path: each names what the other has."""
     why = {"reason": "mine"}
+    work = {"model_id": "m", "scenario": "monte_carlo", "parameters": {"outcome": "x"}, "trials": 1}
     return {
         "console": {
             "/session": [{"token": "dia_00000000_" + "x" * 43}],
             "/session/end": [{}],
+            "/api/simulations": [{**work, "tenant": OTHER}, work],
             "/api/simulations/cancel": [
                 {"idempotency_key": "k", "model_id": "m", "tenant": OTHER},
                 {"idempotency_key": "k", "model_id": "m"},
@@ -306,7 +308,7 @@ def _routes(world: World) -> list[tuple[str, str, str]]:
 
 def _filled(world: World, path: str, choice: int) -> str:
     for name, value in (
-        ("{plan}", (world.plan, world.draft)[choice % 2]), ("{topic}", TOPIC), ("{key}", "k"), ("{digest}", "d"),
+        ("{plan}", (world.plan, world.draft)[choice % 2]), ("{topic}", TOPIC), ("{key:path}", "k"), ("{digest}", "d"),
         ("{name:path}", "console.css"),
     ):  # fmt: skip
         path = path.replace(name, value)

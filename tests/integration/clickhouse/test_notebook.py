@@ -70,4 +70,6 @@ async def test_the_cells_of_the_notebook_run_in_order(
     assert names["minutes"].schema.field("window_start").type.tz == "UTC"
     assert names["minutes"].num_rows == 60
     assert sum(names["series"]["count"].to_pylist()) == 600
-    assert names["series"]["p50"].to_pylist()[0] == pytest.approx(np.median(values), rel=0.02)
+    # The values of an hour lie in two where the test begins inside one.
+    first = values[: names["series"]["count"].to_pylist()[0]]
+    assert names["series"]["p50"].to_pylist()[0] == pytest.approx(np.median(first), rel=0.02)

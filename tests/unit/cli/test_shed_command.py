@@ -166,8 +166,8 @@ def test_a_waiting_order_can_be_withdrawn(broker, capsys):
     ("arguments", "code", "sentence"),
     [
         (["run", "--topic", "model.metrics", "--older-than", "9d", "--reason", "x"], 5, "nothing in"),
-        (["run", "--topic", "model.metrics", "--reason", "x"], 2, "how old is too old"),
-        (["plan", "--topic", "model.metrics", "--older-than", "1h", "--before", "now"], 2, "either"),
+        (["run", "--topic", "model.metrics", "--reason", "x"], 2, "name one age limit"),
+        (["plan", "--topic", "model.metrics", "--older-than", "1h", "--before", "now"], 2, "one age limit"),
         (["plan", "--topic", "model.metrics", "--older-than", "old"], 2, "Invalid --older-than"),
         (["plan", "--topic", "decision.simulation.request", "--older-than", "1h"], 2, "answered one"),
         (["plan", "--topic", "model.metrics", "--older-than", "1h", "--partition", "99"], 2, "no 99"),

@@ -148,7 +148,7 @@ every_tenant = true
         ("https://id.example", "http://id.example", "issuer is no https"),
         ("https://console", "ftp://console", "console is no https"),
         ("dia-console", "", "client_id is empty"),
-        ('role = "admin"', 'role = "king"', "none of read, operate, admin"),
+        ('role = "admin"', 'role = "king"', "not one of read, operate, admin"),
         ('role = "admin"', 'role = "read"', "every_tenant needs"),
         ('value = "platform"\n', "", "every_tenant needs"),
         ("every_tenant = true", 'every_tenant = true\ntenant = "acme"', "has one of"),

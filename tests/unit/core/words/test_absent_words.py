@@ -148,7 +148,7 @@ def tested(app_tester):
 
 def test_the_guide_states_when_an_operation_is_refused():
     """For each kind of operation, the moment that the other tests prove."""
-    said = GUIDE.read_text().partition("## What is not there")[2]
+    said = GUIDE.read_text().partition("## Not supported")[2]
     assert all(f".{word}(" in said for word in STREAM_WORDS)
     assert "when the app is imported" in said
     assert "`agent_failed`" in said

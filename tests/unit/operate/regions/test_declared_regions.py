@@ -52,7 +52,7 @@ def test_without_a_region_nothing_is_asked(tmp_path):
         (("kafka.west:9092", "kafka.west:99999"), "bootstrap of region west .*99999"),
         (('"west"', '"east"'), "must differ"),
         (('"east"', '"East!"'), "lower-case"),
-        (('"east"', '"north"'), "none of north, west"),
+        (('"east"', '"north"'), "not one of north, west"),
         (("lease_s = 20", "lease_s = 1"), "out of range"),
         (("https://edge", "edge"), "http://"),
         (("bootstrap", "boostrap"), "cannot be read"),

@@ -49,7 +49,7 @@ const scaling = (found) => h("div", {},
 
 const hosts = (found) => h("div", {},
   h("p", {}, `${plural(found.processes, "process", "processes")} did work in the last whole five minutes.`),
-  some(found.changes, (rows) => table("Changes of their number", [when, ...change], rows)));
+  some(found.changes, (rows) => table("Changes of their number", [at, ...change], rows)));
 
 const pools = (rows) => h("div", {}, table("Pools of jobs", [
   { name: "Worker", head: true, cell: (one) => one.slot },
