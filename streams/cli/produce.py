@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
@@ -254,9 +255,11 @@ class _Feeding(NamedTuple):
     async def opened(
         self,
         progress: ProgressCount,
+        way_on: Callable[[RecordFeed], str],
         rate: float | None = None,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[RecordFeed]:
+        """``way_on`` makes the message of an outage or an interruption: how to go on."""
         from streams.cli.clients import broker_of
         from streams.core.clock import SystemClock
         from streams.core.errors import DiaError
@@ -275,7 +278,7 @@ class _Feeding(NamedTuple):
         producer = broker_of(settings).plain_producer()
         await producer.start()
         try:
-            yield RecordFeed(
+            feed = RecordFeed(
                 producer,
                 self.topic,
                 clock,
@@ -287,6 +290,8 @@ class _Feeding(NamedTuple):
                 traceparent=self.traceparent,
                 headers=of_version(self.version),
             )
+            with _ways_on(self.run.printer().warn, partial(way_on, feed)):
+                yield feed
         except BaseException:
             with suppress(DiaError):  # the first error says more
                 await producer.close()
@@ -337,21 +342,20 @@ async def _send_blocks(
     from streams.core.clock import SystemClock
 
     printer, topic, clock = feeding.run.printer(), feeding.topic, SystemClock()
+
+    def way_on(feed: RecordFeed) -> str:
+        return (
+            f"{feed.acknowledged:,} of {events:,} events are acknowledged. The same command with "
+            f"--seed {shape.seed} --start-ms {shape.start_ms} sends the same events again, and "
+            "those that Kafka has count once."
+        )
+
     with printer.progress(f"producing to {topic}", events, "events") as progress:
-        async with feeding.opened(progress, rate, progress.advance) as feed:
+        async with feeding.opened(progress, way_on, rate, progress.advance) as feed:
             started_at = clock.monotonic()
-
-            def way_on() -> str:
-                return (
-                    f"{feed.acknowledged:,} of {events:,} events are acknowledged. The same command with "
-                    f"--seed {shape.seed} --start-ms {shape.start_ms} sends the same events again, and "
-                    "those that Kafka has count once."
-                )
-
-            with _ways_on(printer.warn, way_on):
-                for block in blocks:
-                    await feed.send(*block)
-                await feed.drain()
+            for block in blocks:
+                await feed.send(*block)
+            await feed.drain()
     seconds = round(clock.monotonic() - started_at, 3)
     return {"topic": topic, "sent": feed.acknowledged, "seconds": seconds}
 
@@ -389,28 +393,27 @@ async def _produce_lines(
     run, clock = feeding.run, SystemClock()
     printer = run.printer()
     desk = LineValidator(run.settings, source, printer, strict=strict, version=feeding.version)
+
+    def way_on(feed: RecordFeed) -> str:
+        return (
+            f"{feed.acknowledged:,} lines are acknowledged. Go on with the same command and "
+            f"--from-line {max(from_line, feed.acknowledged_to + 1)}. Kafka may have lines from there on already: "
+            "events with an id count once."
+        )
+
     with (
         open_lines(file) as reader,
         printer.progress(f"producing to {source.name}", reader.size, "bytes") as progress,
     ):
-        async with feeding.opened(progress) as feed:
-
-            def way_on() -> str:
-                return (
-                    f"{feed.acknowledged:,} lines are acknowledged. Go on with the same command and "
-                    f"--from-line {max(from_line, feed.acknowledged_to + 1)}. Kafka may have lines from there on already: "
-                    "events with an id count once."
-                )
-
-            with _ways_on(printer.warn, way_on):
-                async for block in read_aside(line_blocks(reader, desk.line_bytes_max)):
-                    lines = [line for line in block if line.number >= from_line]
-                    sent = await desk.accept(lines, clock.now_ms())
-                    await feed.send(*sent, block[-1].number)
-                    progress.update(completed=reader.position)
-                    if desk.stopped:
-                        break
-                await feed.drain()
+        async with feeding.opened(progress, way_on) as feed:
+            async for block in read_aside(line_blocks(reader, desk.line_bytes_max)):
+                lines = [line for line in block if line.number >= from_line]
+                sent = await desk.accept(lines, clock.now_ms())
+                await feed.send(*sent, block[-1].number)
+                progress.update(completed=reader.position)
+                if desk.stopped:
+                    break
+            await feed.drain()
     printer.record(
         {
             "topic": source.name,
