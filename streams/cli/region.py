@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from streams.cli.watchable import watchable
 if TYPE_CHECKING:
     from streams.operate.regions.declared import Regions
     from streams.operate.regions.failover import Switch
+    from streams.operate.regions.mirrored import Unmirrored
     from streams.operate.regions.status import RegionStatus
 
 _EXPIRED_TIMEOUT_S = 15.0
@@ -239,15 +240,7 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
             "before": done.before,
             "active": done.active,
             "unmirrored": [
-                {
-                    "region": one.region,
-                    "topic": one.tp.topic,
-                    "partition": one.tp.partition,
-                    "first": one.first,
-                    "until": one.until,
-                    "records": one.records,
-                    "gone": one.gone,
-                }
+                {"region": one.region, **unmirrored_row(one), "gone": one.gone}
                 for one in done.missing
             ],
             "lease_s": round(done.lease_s, 1),
@@ -256,6 +249,16 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
             "total_s": round(done.total_s, 1),
         }
     )
+
+
+def unmirrored_row(one: Unmirrored) -> dict[str, Any]:
+    return {
+        "topic": one.tp.topic,
+        "partition": one.tp.partition,
+        "first": one.first,
+        "until": one.until,
+        "records": one.records,
+    }
 
 
 async def _name_expired(run: Invocation, regions: Regions) -> None:
@@ -274,7 +277,7 @@ async def _name_expired(run: Invocation, regions: Regions) -> None:
             continue
         for one in found:
             printer.warn(
-                f"{name} deleted offsets {one.first} to {(one.until or 0) - 1} of {one.tp} before a "
+                f"{name} deleted offsets {one.first} to {one.first + one.gone - 1} of {one.tp} before a "
                 f"mirror read them: {regions.own} never has those that clients sent there."
             )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.region import unmirrored_row
 
 if TYPE_CHECKING:
     from streams.dev.regions.region_drill import RegionDrillResult
@@ -114,16 +115,7 @@ def _report(result: RegionDrillResult) -> dict[str, Any]:
         "failback_s": round(result.failback_s, 1),
         "events": result.events,
         "accepted": result.accepted,
-        "unmirrored": [
-            {
-                "topic": one.tp.topic,
-                "partition": one.tp.partition,
-                "first": one.first,
-                "until": one.until,
-                "records": one.records,
-            }
-            for one in result.unmirrored
-        ],
+        "unmirrored": [unmirrored_row(one) for one in result.unmirrored],
         "lost": result.lost,
         "doubled": result.doubled,
     }
