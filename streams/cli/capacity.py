@@ -204,8 +204,8 @@ def plan(
     printer.say(
         f"ClickHouse: {found.tier.shards} shards of {found.tier.replicas} replicas (`dia shards size`)."
     )
-    for one in cost:
-        _tell_saving(printer, found, costs, one)
+    if priced is not None:
+        _tell_saving(printer, costs.processes - found.processes_now, costs, priced)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -223,13 +223,10 @@ def _month(found: CapacityPlan, costs: MeasuredCosts, prices: Prices) -> Resourc
     return ResourceNeed(name, now, then, have, None)
 
 
-def _tell_saving(
-    printer: Printer, found: CapacityPlan, costs: MeasuredCosts, month: ResourceNeed
-) -> None:
-    fewer = costs.processes - found.processes_now
-    if month.have is not None and fewer > 0:
-        currency = month.resource.partition(", ")[2]
-        saved = f"{month.have - month.now:.0f} {currency}".rstrip()
+def _tell_saving(printer: Printer, fewer: int, costs: MeasuredCosts, prices: Prices) -> None:
+    if fewer > 0:
+        month = prices.of_processes(fewer, costs.memory_bytes)
+        saved = f"{month:.0f} {prices.currency}".rstrip()
         printer.say(f"{fewer} processes fewer would do, and save {saved} a month.")
 
 
