@@ -63,7 +63,7 @@ def _kernels(settings: Settings) -> DoctorFinding:
 
 
 def _package_names() -> DoctorFinding:
-    ours = tuple(name for name in PACKAGES if name == "streams" or built_in_present())
+    ours = PACKAGES if built_in_present() else ("streams",)
     owners = sorted(foreign_owners(ours))
     if owners:
         named = ", ".join(f"{package} of {distribution}" for distribution, package in owners)
