@@ -77,7 +77,7 @@ def up(
     printer = run.printer()
     home = run.settings.home_path()
     # An app that cannot be imported is refused before anything starts.
-    prepare = None if bare else partial(_prepare, run, run.topology, printer)
+    prepare = None if bare else partial(_prepare, run.topology, printer)
     start = partial(
         stack.up,
         shards=shards,
@@ -101,7 +101,7 @@ def up(
         )
 
 
-def _prepare(run: Invocation, topology: Topology, printer: Printer, running: StackStatus) -> None:
+def _prepare(topology: Topology, printer: Printer, running: StackStatus) -> None:
     """On this stack, whatever addresses the environment names."""
     import asyncio
 
