@@ -5,7 +5,7 @@ The wheel holds `streams` without what measures and tests it. `schemas`, `tables
 built-in app, which a worker's image has; on the package index these names belong to other projects.
 
 The release builds the wheel twice, from two exports of the commit, and compares the bytes. No file holds
-the time or a name of the machine, so whoever builds the commit gets the same files.
+the time or a name of the machine, so every build of the commit gives the same files.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ BUILD_TYPE = "urn:dia:framework-wheel-of-uv_build"
 PACKAGES = 'module-name = ["schemas", "streams", "tables", "agents"]\n'
 NOT_TO_BE_PUBLISHED = '  "Private :: Do Not Upload",\n'
 KEPT_OF_DEV = (
-    *(
-        "__init__.py",
-        "local",
-        "simulation/__init__.py",
-        "simulation/loop.py",
-        "simulation/world.py",
-    ),
-    *("simulation/apps/__init__.py", "simulation/apps/app_results.py"),
+    "__init__.py",
+    "local",
+    "simulation/__init__.py",
+    "simulation/loop.py",
+    "simulation/world.py",
+    "simulation/apps/__init__.py",
+    "simulation/apps/app_results.py",
 )
 """The local stack, and the virtual machines of `streams.testing`."""
 EXIT_DIFFERENT = 1

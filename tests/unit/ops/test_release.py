@@ -1,4 +1,4 @@
-"""A release is the same bytes for whoever builds its commit, and a changed file does not pass its check."""
+"""A release is the same bytes in every build of its commit, and a changed file does not pass its check."""
 
 from __future__ import annotations
 
