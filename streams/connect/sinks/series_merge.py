@@ -26,11 +26,16 @@ value"""
 def joined(parts: Sequence[Rows], shares: Sequence[float]) -> list[Sequence[Any]]:
     """The steps of all shards, ascending. A row: step (or the name that is ranked), count, mean, standard deviation, smallest,
     largest and last value, percentiles of ``shares``, and the `EXTRA` columns."""
+    return [rows[0] if len(rows) == 1 else _one(rows, shares) for rows in by_step(parts)]
+
+
+def by_step(parts: Sequence[Rows]) -> list[list[Sequence[Any]]]:
+    """The rows of all shards that have the same first column, a step or a name, ascending by it."""
     found: defaultdict[int | str, list[Sequence[Any]]] = defaultdict(list)
     for rows in parts:
         for row in rows:
             found[row[0]].append(row)
-    return [rows[0] if len(rows) == 1 else _one(rows, shares) for _, rows in sorted(found.items())]
+    return [rows for _, rows in sorted(found.items())]
 
 
 def _one(rows: Sequence[Sequence[Any]], shares: Sequence[float]) -> tuple[Any, ...]:

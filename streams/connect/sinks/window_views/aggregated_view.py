@@ -6,13 +6,13 @@ window in several partitions, are merged where SQL can (`Merge`), and unknown ot
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from streams.connect.sinks.series import STEPS_MAX
+from streams.connect.sinks.series_merge import by_step
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.window_views.view import (
     Question,
@@ -156,11 +156,7 @@ class _Reading:
 
     def _joined(self, found: Sequence[Rows]) -> list[Sequence[Any]]:
         """A row for each step of the answers of several shards, each with `_WINDOWS`."""
-        steps: defaultdict[int, list[Sequence[Any]]] = defaultdict(list)
-        for rows in found:
-            for row in rows:
-                steps[row[0]].append(row)
-        return [self._one(its) for _, its in sorted(steps.items())]
+        return [self._one(rows) for rows in by_step(found)]
 
     def _one(self, parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
         ordered = sorted(parts, key=lambda row: min(row[2]))
