@@ -20,13 +20,12 @@ _WHOLE: Final = len(COLUMNS) - _SHARES + 1 + EXTRA
 
 @dataclass(frozen=True)
 class RankingReading:
-    """A row for each value of ``of`` with an event, with the figures of `SeriesReading` for one step as long as the
+    """A row for each value of ``of`` with an event, with all figures of `SeriesReading` for one step as long as the
     range. What ``query`` names for ``of`` and for the step does not matter."""
 
     query: SeriesQuery
     table: WindowTable
     of: str
-    figures: tuple[str, ...]
 
     @property
     def owner(self) -> str:
@@ -51,7 +50,5 @@ class RankingReading:
         if rows and len(rows[0]) == _WHOLE:
             rows = plain(rows)
         shown = steps(rows)
-        columns = {name: [row[at] for row in shown] for at, name in enumerate(COLUMNS)}
-        return WindowPoints(
-            {self.of: columns["t"], **{name: columns[name] for name in self.figures}}
-        )
+        names = (self.of, *COLUMNS[1:])
+        return WindowPoints({name: [row[at] for row in shown] for at, name in enumerate(names)})

@@ -80,7 +80,7 @@ class SeriesView(WindowView):
 
     def ranking(self, question: Question, of: str) -> WindowReading:
         table = cast(WindowTable, question.grain.table)
-        return RankingReading(_query(question), table, of, COLUMNS[1:])
+        return RankingReading(_query(question), table, of)
 
     def names(self, at: int, given: Mapping[int, Sequence[Any]], limit: int) -> Statement:
         wanted = {number: values for number, values in given.items() if values}

@@ -6,7 +6,7 @@ import pytest
 
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.map_record import MapRecord, RecordedMap
-from streams.connect.sinks.series import COLUMNS, SeriesQuery
+from streams.connect.sinks.series import SeriesQuery
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.sharding import HashSharding, ShardMap
 from streams.connect.sinks.window_views.ranking import RankingReading
@@ -81,7 +81,7 @@ def test_a_model_on_two_shards_is_one_row():
         for n in (1, 2)
     ]  # fmt: skip
     query = SeriesQuery(tenant="acme", model="", metric="x", start_s=0, stop_s=3600, step_s=3600)
-    reading = RankingReading(query, "m1", "model", COLUMNS[1:])
+    reading = RankingReading(query, "m1", "model")
     statements = reading.asked(KnownMaps(tuple(maps), tuple((url,) for url in URLS), recorded=True))
     assert all("sketch.1" in sql for _, (sql, _) in statements)
     codes = [*range(1000, 1010)]
