@@ -236,8 +236,9 @@ def _due(run: Invocation) -> bool:
 
 
 def _tell(run: Invocation, record: DrillRecord | None) -> None:
+    from streams.engine.schedule.scheduled_drill import PROCEDURES
     from streams.operate.backup.destination import BackupDestination
-    from streams.operate.drill.record import PROCEDURES, kept, newest_ms
+    from streams.operate.drill.record import kept, newest_ms
 
     printer = run.printer()
     if run.json:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
 from streams.operate.backup.destination import BackupDestination
-
-PROCEDURES: Final = ("shard", "backup", "region")
 
 
 class DrillRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +19,7 @@ class DrillRecord(msgspec.Struct, frozen=True, kw_only=True):
     these records by partition and offset; they came back with the lost region."""
 
     procedure: str
-    """of `PROCEDURES`"""
+    """``shard``, ``backup`` or ``region``"""
     shard: int | None
     """None: every shard, or a region"""
     backup: str
