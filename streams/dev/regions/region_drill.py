@@ -19,6 +19,7 @@ from streams.core.resilience.deadline import Deadline
 from streams.core.types import TopicPartition
 from streams.dev.demo.balance import balance
 from streams.dev.demo.reading import TopicReading
+from streams.dev.demo.run import PAST_MS
 from streams.dev.regions.global_address import GlobalAddress
 from streams.dev.regions.local_region import LocalRegion
 from streams.dev.workload.generator import Generator
@@ -30,8 +31,6 @@ SMALL = 1_000
 """events before the loss and after the return, each"""
 LOSE_AT = 0.2
 """share of the events that the other region has read when the first one is lost"""
-PAST_MS = 180_000
-"""Of the last event, so that every window closes when the topic is idle."""
 BLOCKS_PER_S = 20
 RTO_AIM_S = 900.0
 RPO_AIM_S = 300.0
