@@ -124,10 +124,10 @@ def costs_of(
     for of in slots.values():
         for at, (events, _) in of.items():
             totals[at] = totals.get(at, 0) + events
-    # Processor time between the first and the last sample went into the events that were read then,
-    # whenever they were appended.
     disks = list(disk)
     on_disk, of_events, free = _of_disks(disks)
+    # Processor time between the first and the last sample went into the events that were read then,
+    # whenever they were appended.
     paid = _events_within(read, [(one.first_s, one.last_s) for one in processes])
     if not paid:
         raise HistoryTooShort("no events were read between the samples of its processes.")
