@@ -64,14 +64,18 @@ class Growth:
 
     def load_days(self, days: float) -> float:
         """Days of the load of now that ``days`` of this growth are."""
-        rate = math.log1p(self.monthly) / _MONTH_DAYS
+        rate = self._daily
         return self.times * (math.expm1(rate * days) / rate if rate else days)
 
     def days_of(self, load_days: float) -> float:
         """The days in which the load is ``load_days`` of that of now."""
-        rate = math.log1p(self.monthly) / _MONTH_DAYS
-        amount = load_days / self.times
+        rate, amount = self._daily, load_days / self.times
         return math.log1p(rate * amount) / rate if rate else amount
+
+    @property
+    def _daily(self) -> float:
+        """The exponent of a day's growth."""
+        return math.log1p(self.monthly) / _MONTH_DAYS
 
 
 @dataclass(frozen=True, slots=True)
