@@ -168,9 +168,9 @@ class _Dropping:
         self.rows = 0
         self._links = ExtraLinks(producer, agreed.standing, agreed.link)
         self._clock = clock
-        self._agreed = agreed
         self._standing = agreed.standing
         self._last_offset = agreed.link.last_offset
+        self._first_days = first_days(agreed.link.later_maps)
         self._reason = reason
 
     async def commit(self, some: Mapping[bytes, bytes]) -> None:
@@ -188,8 +188,7 @@ class _Dropping:
         standing = self._standing
         changelog = standing.survey.changelog
         where = standing.tp, changelog, standing.survey.end_offset, self._last_offset
-        days = first_days(self._agreed.link.later_maps)
-        owing = Owing(*where, "dia tables outbox drop", standing.group, days)
+        owing = Owing(*where, "dia tables outbox drop", standing.group, self._first_days)
         now_ms = self._clock.now_ms()
         for key, value in some.items():
             table = effects.target_of(_effect(key)).name
