@@ -41,11 +41,16 @@ async def gaps(
         if topic in topics
         for number in range(topics[topic].partitions)
     }
+    places = sorted(read | newest.keys())
+    asked: dict[str, list[TopicPartition]] = {}
+    for group, topic, partition in places:
+        asked.setdefault(group, []).append(TopicPartition(topic, partition))
+    told = {group: await admin.committed(group, tps) for group, tps in asked.items()}
     found = []
-    for place in sorted(read | newest.keys()):
+    for place in places:
         group, topic, partition = place
-        tp, known = TopicPartition(topic, partition), newest.get(place)
-        committed = (await admin.committed(group, [tp])).get(tp)
+        known = newest.get(place)
+        committed = told[group].get(TopicPartition(topic, partition))
         if known is None and committed is None:
             continue  # nothing was ever read
         epoch = epoch_of(committed)
