@@ -32,7 +32,7 @@ from streams.dev.simulation.operators.moves import Moves
 from streams.dev.simulation.operators.rebuilds import Rebuilds
 from streams.dev.simulation.operators.replays import Replays
 from streams.dev.simulation.operators.sheds import Sheds, check_sheds
-from streams.dev.simulation.world import Difference, Process, World
+from streams.dev.simulation.world import Difference, Process, World, all_are
 from streams.engine.agents.job_agent import Agent
 
 SETTINGS = Settings(
@@ -358,12 +358,6 @@ def _started(world: World, host: str) -> Process:
     return process
 
 
-def _gave_up(failure: BaseException) -> bool:
-    if isinstance(failure, BaseExceptionGroup):
-        return all(map(_gave_up, failure.exceptions))
-    return isinstance(failure, PartitionStuck)
-
-
 @dataclass(frozen=True, slots=True)
 class _Calm:
     """The end without faults; a partition with a loss stays stopped."""
@@ -394,7 +388,7 @@ class _Calm:
             for at, process in enumerate(processes):
                 if process.failure is None:
                     continue
-                if calm_s > GIVEN_UP_MAX_S or not _gave_up(process.failure):
+                if calm_s > GIVEN_UP_MAX_S or not all_are(process.failure, PartitionStuck):
                     raise process.failure
                 # It was started anew, as a supervisor does: a call suppressed cancellations before the calm.
                 await process.kill()

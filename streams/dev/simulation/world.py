@@ -188,6 +188,13 @@ class Process:
         return None if self._task.cancelled() else self._task.exception()
 
 
+def all_are(failure: BaseException, *kinds: type[BaseException]) -> bool:
+    """Whether ``failure``, or of a group each error in it, is of one of ``kinds``."""
+    if isinstance(failure, BaseExceptionGroup):
+        return all(all_are(one, *kinds) for one in failure.exceptions)
+    return isinstance(failure, kinds)
+
+
 def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Ignore unretrieved exceptions of killed processes."""
     if not isinstance(context.get("exception"), Killed):
