@@ -95,7 +95,7 @@ async def _refused(world: World, source: Topic, counts: dict[TopicPartition, int
         dlq = TopicPartition(source.dlq, tp.partition)
         wanted[dlq] = len(world.broker.log(dlq).readable()) + count
         for _ in range(count):
-            world.broker.append(tp, b"nobody", _of_another_key(world))
+            world.broker.append(tp, b"another", _of_another_key(world))
     process = world.process(0, "after")
     process.start()
     for _ in range(PATIENCE_S):
