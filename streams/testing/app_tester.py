@@ -34,7 +34,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, TopicPartition
 from streams.dev.simulation.apps.app_results import WrittenRows, in_memory, keyed_content
-from streams.dev.simulation.loop import VirtualLoop
+from streams.dev.simulation.loop import VirtualLoop, cancel_the_rest
 from streams.dev.simulation.world import Process, World
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.app.app import App
@@ -130,10 +130,7 @@ class AppTester:
         if self._loop.is_closed():
             return
         self._run(self._process.kill())
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._run(_all(left))
+        cancel_the_rest(self._loop)
         self._loop.close()
 
     # --- what happens ------------------------------------------------------------------------
@@ -349,10 +346,6 @@ class AppTester:
 
 async def _call(act: Callable[[], None]) -> None:
     act()
-
-
-async def _all(tasks: Any) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _json(value: bytes | None) -> Any:

@@ -106,11 +106,12 @@ def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
         raise Spinning(str(spins)) from spins  # its traceback names the task's place
     finally:
         with suppress(_Spins):
-            _cancel_the_rest(loop)
+            cancel_the_rest(loop)
         loop.close()
 
 
-def _cancel_the_rest(loop: VirtualLoop) -> None:
+def cancel_the_rest(loop: VirtualLoop) -> None:
+    """Cancel its tasks and wait for their ends."""
     if left := asyncio.all_tasks(loop):
         for task in left:
             task.cancel()
