@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -57,6 +57,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_s
 
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
+        """Raises `Stalled`, `Spinning`, or an error of ``future``."""
+        try:
+            return super().run_until_complete(future)
+        except _Spins as spins:
+            self.set_exception_handler(lambda *_: None)  # `Spinning` names the task
+            raise Spinning(str(spins)) from spins  # its traceback names the task's place
+
     def look(self) -> float:
         """The time, for a task that may wait for it. A task that does nothing else never ends."""
         now_s = self._jumping.now_s
@@ -98,14 +106,11 @@ class LoopClock:
 
 
 def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
-    """Then cancel remaining tasks. Raises `Stalled`, `Spinning`, or an error of ``main``."""
+    """Then cancel remaining tasks. Raises as `VirtualLoop.run_until_complete`."""
     try:
         return loop.run_until_complete(main)
-    except _Spins as spins:
-        loop.set_exception_handler(lambda *_: None)  # `Spinning` names the task
-        raise Spinning(str(spins)) from spins  # its traceback names the task's place
     finally:
-        with suppress(_Spins):
+        with suppress(Spinning):
             cancel_the_rest(loop)
         loop.close()
 

@@ -108,3 +108,19 @@ def test_a_task_that_waits_for_nothing_ends_its_simulation(yields):
 
     with pytest.raises(Spinning, match="looks at the clock"):
         run(loop, story())
+
+
+def test_a_loop_that_runs_in_steps_names_the_task_that_spins():
+    """The loop of an `AppTester`: a KeyboardInterrupt ended all tests, not the one whose app spins."""
+    loop = VirtualLoop()
+    clock = LoopClock(loop)
+
+    async def spin():
+        while True:
+            clock.monotonic()
+
+    with pytest.raises(Spinning, match="looks at the clock"):
+        loop.run_until_complete(spin())
+    loop.run_until_complete(clock.sleep(1.0))
+    loop.close()
+    assert clock.monotonic() == 1.0
