@@ -1,31 +1,21 @@
 // An alert from a chart, for other programs: a statement that has a row for each series beyond a bound, and the same as
 // a rule that Grafana provisions.
 
-import { column, keyed } from "./queries.js";
+import { keyed, source } from "./queries.js";
 
 const READ_MINUTES = 10;
 const CLICKHOUSE_UID = "dia-clickhouse";
-const NAMES = { m1: "minutes" };
 
-// The finest windows: an alert that waits for the end of an hour is late.
-function source(view, figure) {
-  const [finest] = view.tables;
-  const plain = finest.name in NAMES;
-  return {
-    from: NAMES[finest.name] ?? finest.name,
-    start: plain ? "window_start" : "w",
-    value: plain ? (figure === "count" ? "events" : figure) : column(figure),
-    span_s: Math.max(READ_MINUTES * 60, 3 * finest.width_s),
-  };
-}
+// Of the finest windows: an alert that waits for the end of an hour is late.
+const spanOf = ({ tables: [finest] }) => Math.max(READ_MINUTES * 60, 3 * finest.width_s);
 
 // `alert`: {figure, beyond: "above" or "below", bound}. Of each series the window that is furthest beyond.
 export function alertSql(view, asked, { figure, beyond, bound }) {
-  const { from, start, value, span_s } = source(view, figure);
-  const furthest = `${beyond === "below" ? "min" : "max"}(${value})`;
+  const { from, start, column } = source(view, view.tables[0].name);
+  const furthest = `${beyond === "below" ? "min" : "max"}(${column(figure)})`;
   const names = view.dimensions.map((one) => one.column);
   return [`SELECT ${[...names, `${furthest} AS furthest`].join(", ")}`, `FROM ${from}`,
-    `WHERE ${[...keyed(view, asked), `${start} >= now() - INTERVAL ${span_s} SECOND`].join("\n    AND ")}`,
+    `WHERE ${[...keyed(view, asked), `${start} >= now() - INTERVAL ${spanOf(view)} SECOND`].join("\n    AND ")}`,
     `GROUP BY ${names.join(", ")}`, `HAVING furthest ${beyond === "below" ? "<" : ">"} ${bound}`].join("\n");
 }
 
@@ -42,11 +32,10 @@ const doubled = (text) => text.replaceAll("$", "$$$$");
 // JSON is YAML, so this is a file for `provisioning/alerting`. A series without a row is well.
 export function alertRule(view, asked, alert) {
   const sql = alertSql(view, asked, alert);
-  const { span_s } = source(view, alert.figure);
   const about = [asked.tenant, ...view.dimensions.map(({ name }) => [asked[name]].flat().join(", "))].filter(Boolean).join(" / ");
   const title = `${about}: ${alert.figure} ${alert.beyond} ${alert.bound}`;
   const query = {
-    refId: "A", datasourceUid: CLICKHOUSE_UID, relativeTimeRange: { from: span_s, to: 0 },
+    refId: "A", datasourceUid: CLICKHOUSE_UID, relativeTimeRange: { from: spanOf(view), to: 0 },
     model: { refId: "A", editorType: "sql", queryType: "table", format: 1, rawSql: doubled(sql) },
   };
   const evaluator = { type: alert.beyond === "below" ? "lt" : "gt", params: [Number(alert.bound)] };

@@ -18,13 +18,11 @@ function moment(text) {
 }
 
 const reopens = (view) => view.name in VIEWS;
-export const column = (name) => name.replace(/^(by|fold)\./, "");
 
 // The views of the windows that reopen have plain names; other windows are a view of their own name.
-function readable(view, table, figures) {
-  if (!reopens(view)) return [table, "w", ["closed", ...figures.map(column)]];
-  return [VIEWS[table], "window_start", figures.map((name) => (name === "count" ? "events" : name))];
-}
+export const source = (view, table) => (reopens(view)
+  ? { from: VIEWS[table], start: "window_start", column: (figure) => (figure === "count" ? "events" : figure) }
+  : { from: table, start: "w", column: (figure) => figure.replace(/^(by|fold)\./, "") });
 
 // The conditions on the key.
 export function keyed(view, asked) {
@@ -37,7 +35,8 @@ export function keyed(view, asked) {
 
 // `asked`: parameters of /api/range; `table` and `figures`: those of its answer.
 export function sqlOf(view, asked, table, figures) {
-  const [from, start, shown] = readable(view, table, figures);
+  const { from, start, column } = source(view, table);
+  const shown = [...(reopens(view) ? [] : ["closed"]), ...figures.map(column)];
   const names = view.dimensions.map((one) => one.column);
   const where = keyed(view, asked);
   where.push(`${start} >= ${moment(asked.from ?? "-1h")} AND ${start} < ${moment(asked.to ?? "now")}`);
