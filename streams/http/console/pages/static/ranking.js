@@ -1,15 +1,12 @@
 // All values of the first dimension by one figure of the range: which model is highest, which is lowest.
 
 import { $, h, table } from "./dom.js";
-import { count, measure, plural, rough } from "./format.js";
+import { measure, plural } from "./format.js";
 import { get } from "./api.js";
 import { Panel } from "./panel.js";
-import { unitOf } from "./windows.js";
+import { readsAs, unitOf } from "./windows.js";
 
 const panel = new Panel($("ranking"));
-
-const shown = (view, figure) => (view.figures.find((one) => one.name === figure).type.includes("Int") ? count
-  : view.charts.some((one) => one.note && one.figures.includes(figure)) ? rough : measure);
 
 // Events, and the figures by which models are ranked most; the chosen one comes first.
 const columnsOf = (view, by) => [...new Set([by, "last", "mean", "p95", "count"])]
@@ -24,7 +21,7 @@ function draw(view, { ranked, number, of, by, ...rest }, address) {
     { name: of, head: true, kind: "name", cell: (row) => h("a", { href: address(row[of]) }, row[of]) },
     ...columnsOf(view, by).map((figure) => ({
       name: called(figure), number: true,
-      cell: (row) => h("data", { value: String(row[figure]) }, shown(view, figure)(row[figure])),
+      cell: (row) => h("data", { value: String(row[figure]) }, readsAs(view, figure, measure)(row[figure])),
     })),
   ], ranked), number > ranked.length
     ? h("p", { class: "hint" }, `${plural(number - ranked.length, `other ${of}`)} not shown.`) : null);

@@ -1,6 +1,6 @@
 // Windows of several series on one grid, beside those of the period before, and what can be drawn of them.
 
-import { plural } from "./format.js";
+import { count, plural, rough } from "./format.js";
 
 // What the series do not share tells them apart: a text for each by its values of `dimensions`.
 export function named(series, dimensions) {
@@ -65,6 +65,16 @@ export function unitOf(metric) {
 export function sharedUnit(names) {
   const units = new Set(names.map(unitOf));
   return units.size === 1 ? [...units][0] : "";
+}
+
+const typeOf = (view, figure) => view.figures.find((one) => one.name === figure).type;
+
+export const isNumber = (view, figure) => /^(Nullable\()?(U?Int|Float)/.test(typeOf(view, figure));
+
+// How numbers of a figure read: counts as whole numbers, percentiles to three digits, all others by `exact`.
+export function readsAs(view, figure, exact) {
+  if (typeOf(view, figure).includes("Int")) return count;
+  return view.charts.some((one) => one.note && one.figures.includes(figure)) ? rough : exact;
 }
 
 const LENGTHS = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];

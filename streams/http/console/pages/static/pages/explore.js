@@ -9,7 +9,7 @@ import { Panel } from "../panel.js";
 import { Picker } from "../picker.js";
 import { rank } from "../ranking.js";
 import { remember, tenants, tenantsKnown } from "../tenant.js";
-import { gridded, length, named, positive, previous, sharedUnit, unitOf } from "../windows.js";
+import { gridded, isNumber, length, named, positive, previous, readsAs, sharedUnit, unitOf } from "../windows.js";
 
 const SERIES_MAX = 8;
 const FIGURES_MAX = 64;
@@ -278,14 +278,11 @@ function drawTotals(answer, before) {
   ]);
 }
 
-const typeOf = (figure) => view.figures.find((one) => one.name === figure).type;
 const cellOf = (value, figure) => {
   if (value === null || value === undefined) return h("span", { class: "muted" }, "unknown");
   if (Array.isArray(value)) return value.join(", ");
   if (typeof value !== "number") return String(value);
-  const rounded = view.charts.some((one) => one.note && one.figures.includes(figure));
-  const shownAs = typeOf(figure).includes("Int") ? count : rounded ? rough : aligned;
-  return h("data", { value: String(value) }, shownAs(value));
+  return h("data", { value: String(value) }, readsAs(view, figure, aligned)(value));
 };
 
 function drawNumbers(answer) {
@@ -297,12 +294,11 @@ function drawNumbers(answer) {
   }))).sort((a, b) => b.t - a.t || a.name.localeCompare(b.name));
   const shownRows = rows.slice(0, ROWS_SHOWN);
   const noteOf = (figure) => view.charts.find((one) => one.figures.includes(figure))?.note || null;
-  const isNumber = (figure) => /^(Nullable\()?(U?Int|Float)/.test(typeOf(figure));
   const found = table(`${view.name} by window, newest first`, [
     { name: `Window (${ZONE})`, head: true, cell: (row) => (answer.step_s % 60 ? moment(row.t * 1000) : minute(row.t)) },
     ...(series.length > 1 ? [{ name: "Series", cell: (row) => row.name }] : []),
     ...all.map((figure) => ({
-      name: figure, number: isNumber(figure), cell: (row) => cellOf(row[`of ${figure}`], figure), title: noteOf(figure),
+      name: figure, number: isNumber(view, figure), cell: (row) => cellOf(row[`of ${figure}`], figure), title: noteOf(figure),
     })),
     ...(rows.some((row) => row.closed !== undefined)
       ? [{ name: "State", cell: (row) => (row.closed ? "final" : "still open") }] : []),
