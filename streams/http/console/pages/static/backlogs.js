@@ -2,7 +2,7 @@
 
 import { Chart, fromNothing, line, marks, seriesColour, time } from "./chart.js";
 import { $, h, table, toned, when } from "./dom.js";
-import { ZONE, count, moment, clock, plural, seconds } from "./format.js";
+import { UNKNOWN, ZONE, count, moment, clock, plural, seconds } from "./format.js";
 import { get, query } from "./api.js";
 import { Panel } from "./panel.js";
 
@@ -65,39 +65,30 @@ const drawAlerts = ({ alerts: found }) => (found.length ? table("What is wrong",
 // In records, or in seconds since the oldest unread record was appended.
 const LAGS = { records: ["unread", count], seconds: ["behind_s", seconds] };
 
-function drawUnread({ unread: { t, readers }, changes: found }, unit) {
-  const [name, shown] = LAGS[unit];
+// `name` is the column of each reader; `said` begins the label, and `shown` formats its newest values.
+function drawCourse(place, { unread: { t, readers }, changes: found }, name, said, shown) {
   if (t.length < 2) {
-    chart.clear("The console measures every 10 s while it runs: the first points follow.");
+    place.clear("The console measures every 10 s while it runs: the first points follow.");
     return;
   }
-  chart.show(() => ({
+  place.show(() => ({
     options: {
       series: [time(), ...readers.map(({ topic }, at) => line(topic, seriesColour(at)))],
       scales: { y: fromNothing },
       plugins: [marks(found)],
     },
     data: [t, ...readers.map((one) => one[name])],
-    label: `Lag in ${unit} over time: ${readers.map((one) => `${one.topic} ${shown(one[name].at(-1))}`).join(", ")}`,
+    label: `${said} over time: ${readers.map((one) => `${one.topic} ${shown(one[name].at(-1))}`).join(", ")}`,
   }));
 }
 
-// By processing time, beside the chart by event time.
-function drawRead({ unread: { t, readers }, changes: found }) {
-  if (t.length < 2) {
-    read.clear("The console measures every 10 s while it runs: the first points follow.");
-    return;
-  }
-  read.show(() => ({
-    options: {
-      series: [time(), ...readers.map(({ topic }, at) => line(topic, seriesColour(at)))],
-      scales: { y: fromNothing },
-      plugins: [marks(found)],
-    },
-    data: [t, ...readers.map((one) => one.read_per_s)],
-    label: `Records read per second over time: ${readers.map((one) => `${one.topic} ${rate(one.read_per_s.at(-1)) || "unknown"}`).join(", ")}`,
-  }));
+function drawUnread(found, unit) {
+  const [name, shown] = LAGS[unit];
+  drawCourse(chart, found, name, `Lag in ${unit}`, shown);
 }
+
+// By processing time, beside the chart by event time.
+const drawRead = (found) => drawCourse(read, found, "read_per_s", "Records read per second", (value) => rate(value) || UNKNOWN);
 
 function drawChanges({ changes: found, observed_since_ms: since, orders_known: known, changes_left_out: more }) {
   const notes = [`Outages, workers and owners since this console began to watch, ${moment(since)} ${ZONE}.`];
