@@ -44,12 +44,10 @@ export async function tenants() {
   const found = ownTenant() ? [ownTenant()] : (await get("/api/tenants")).tenants;
   answered = true;
   const asked = state().get("tenant");
-  if (found.length >= SEARCHED_FROM) {
-    return offer(asked && !found.includes(asked) ? [asked, ...found] : found, asked || localStorage.getItem(LAST));
-  }
   // A shared link never shows another tenant than it names: an unknown one is chosen, and the API says what it is.
-  if (asked && !found.includes(asked)) return fill($("tenant"), [asked, ...found], asked);
-  return fill($("tenant"), found, asked || localStorage.getItem(LAST));
+  const named = asked && !found.includes(asked) ? [asked, ...found] : found;
+  const chosen = asked || localStorage.getItem(LAST);
+  return found.length >= SEARCHED_FROM ? offer(named, chosen) : fill($("tenant"), named, chosen);
 }
 
 export const remember = (tenant) => localStorage.setItem(LAST, tenant);
