@@ -65,7 +65,7 @@ export const moment = (ms) => (ms ? text(ms) : "");
 export const elsewhere = (ms) => (isLocal ? `${inUtc(ms)} UTC` : inLocal(ms, { timeZoneName: "short" }));
 export const minute = (s) => text(s * 1000).slice(0, 16);
 export const clock = (ms) => text(ms).slice(11, 19);
-// Of one processor.
+// A part of a whole, as of one processor.
 export const share = (value) => (known(value) ? `${Math.round(100 * value)} %` : UNKNOWN);
 export const age = (ms) => (ms ? seconds(Math.max(0, (Date.now() - ms) / 1000)) : UNKNOWN);
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

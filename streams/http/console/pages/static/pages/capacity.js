@@ -1,6 +1,6 @@
 import { Chart, faded, fromNothing, line, seriesColour, time } from "../chart.js";
 import { $, figures, h, table, toned, when } from "../dom.js";
-import { UNKNOWN, ZONE, bytes, count, measure, minute, moment, plural, rough, seconds } from "../format.js";
+import { UNKNOWN, ZONE, bytes, count, measure, minute, moment, plural, rough, seconds, share } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
@@ -11,7 +11,6 @@ const place = h("div");
 const chart = new Chart(place);
 const AWAY = "Unknown: ClickHouse does not answer.";
 const EMPTY = "No history yet. It begins when a worker reads events, after dia migrate apply.";
-const percent = (share) => (share === null ? UNKNOWN : `${(100 * share).toFixed(0)} %`);
 const some = (rows, draw) => (rows?.length ? draw(rows) : null);
 
 let load = null;
@@ -29,9 +28,9 @@ const needs = (rows) => table("Needs", [
 
 const processes = (rows) => table("Worker processes", [
   { name: "Process", head: true, kind: "name", cell: (one) => one.process },
-  { name: "Processor", number: true, cell: (one) => percent(one.cpu) },
+  { name: "Processor", number: true, cell: (one) => share(one.cpu) },
   { name: "Memory", number: true, cell: (one) => bytes(one.memory_bytes) },
-  { name: "Fullest buffer", number: true, cell: (one) => percent(one.fill) },
+  { name: "Fullest buffer", number: true, cell: (one) => share(one.fill) },
   { name: "Behind", number: true, cell: (one) => seconds(one.behind_s) },
   { name: `Last sample (${ZONE})`, cell: (one) => when(one.at_ms) },
 ], rows);
@@ -43,13 +42,11 @@ const change = [
   { name: "Why", cell: (one) => one.why },
 ];
 
-const scaling = (found) => h("div", {},
-  h("p", {}, `${plural(found.processes, "process", "processes")} now, ${count(found.least)} to ${count(found.most)} by the load.`),
+const numberOf = (found, said) => h("div", {},
+  h("p", {}, `${plural(found.processes, "process", "processes")} ${said}.`),
   some(found.changes, (rows) => table("Changes of their number", [at, ...change], rows)));
-
-const hosts = (found) => h("div", {},
-  h("p", {}, `${plural(found.processes, "process", "processes")} did work in the last whole five minutes.`),
-  some(found.changes, (rows) => table("Changes of their number", [at, ...change], rows)));
+const scaling = (found) => numberOf(found, `now, ${count(found.least)} to ${count(found.most)} by the load`);
+const hosts = (found) => numberOf(found, "did work in the last whole five minutes");
 
 const pools = (rows) => h("div", {}, table("Pools of jobs", [
   { name: "Worker", head: true, cell: (one) => one.slot },
@@ -113,8 +110,8 @@ function headline(found) {
   const left = (found.needs ?? []).map((one) => one.days_left).filter((days) => days !== null);
   const tested = found.last_test;
   return [
-    { name: "Busiest process", value: busiest ? percent(busiest.cpu) : UNKNOWN, tone: busiest?.cpu > found.busy ? "warn" : null,
-      aside: `of one processor; a plan uses ${percent(found.busy)} at the peak` },
+    { name: "Busiest process", value: busiest ? share(busiest.cpu) : UNKNOWN, tone: busiest?.cpu > found.busy ? "warn" : null,
+      aside: `of one processor; a plan uses ${share(found.busy)} at the peak` },
     { name: "Busiest five minutes", value: peak ? measure(Number(peak.now.toPrecision(3))) : UNKNOWN, unit: peak ? "events/s" : null, aside: "of 7 days" },
     { name: "Days left", value: left.length ? count(Math.min(...left)) : "–", tone: left.some((days) => days < 30) ? "warn" : null,
       aside: left.length ? "until partitions or ClickHouse's disks are used up, by this growth" : "nothing runs out by this growth, or it is not known" },
