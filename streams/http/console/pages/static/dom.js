@@ -18,6 +18,14 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+// An element of SVG.
+export function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 // A moment; on hover the same in the other of UTC and local time, and how long ago it was.
 export const when = (ms) => (ms ? h("time", { datetime: new Date(ms).toISOString(), title: `${elsewhere(ms)}, ${age(ms)} ago` }, moment(ms)) : "");
 

@@ -1,27 +1,19 @@
 // What came of a simulation, as charts and tables: a histogram from its quantiles, their fan, the mean and every
 // estimate with its interval of 95 %. Summaries of other forms have no chart.
 
-import { h, table } from "./dom.js";
+import { h, svg, table } from "./dom.js";
 import { measure } from "./format.js";
 
-const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 600;
 const HEIGHT = 90;
 const FAN = 26;
-
-const svg = (tag, attributes, ...children) => {
-  const element = document.createElementNS(NS, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const hasShape = ({ quantiles, min, max, mean }) => Array.isArray(quantiles) && quantiles.length > 0
   && quantiles.every((one) => isNumber(one.value) && isNumber(one.level)) && [min, max, mean].every(isNumber);
 
 // Between two neighbouring quantiles lies a known share of the trials: bars of that share and of unequal width.
-export function shares({ quantiles, min, max }) {
+function shares({ quantiles, min, max }) {
   const edges = [{ level: 0, value: min }, ...quantiles, { level: 1, value: max }];
   return edges.slice(1).map((one, at) => ({ from: edges[at].value, to: one.value, share: one.level - edges[at].level }))
     .filter(({ from, to }) => to > from);

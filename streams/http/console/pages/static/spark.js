@@ -1,6 +1,7 @@
 // A trend as a small line without axes. The figure beside it says the newest value, so it is decoration.
 
-const NS = "http://www.w3.org/2000/svg";
+import { svg } from "./dom.js";
+
 const WIDTH = 120;
 const HEIGHT = 22;
 
@@ -18,13 +19,6 @@ export function sparkline(values, { cut = false } = {}) {
     if (value === null) return;
     path += `${at && values[at - 1] !== null && path ? "L" : "M"}${x(at)} ${y(value)}`;
   });
-  const svg = document.createElementNS(NS, "svg");
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-  svg.setAttribute("class", "spark");
-  svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("preserveAspectRatio", "none");
-  const line = document.createElementNS(NS, "path");
-  line.setAttribute("d", path);
-  svg.append(line);
-  return svg;
+  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "spark", "aria-hidden": "true", preserveAspectRatio: "none" },
+    svg("path", { d: path }));
 }
