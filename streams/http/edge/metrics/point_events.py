@@ -99,8 +99,9 @@ class PointEvents:
 
     def _add_numbers(self, found: NumberPoints) -> None:
         values, point_of, per_ms, number = self.values, self.point_of, found.per_ms, self.points
-        moments = [f"{time:x}" for time in found.times]
-        if found.starts is not None:
+        if found.starts is None:
+            moments = [f"{time:x}" for time in found.times]
+        else:
             moments = [period(*both) for both in zip(found.starts, found.times, strict=True)]
         columns = zip(found.series, found.times, moments, found.values, strict=True)
         for series, time, moment, value in columns:
