@@ -107,12 +107,8 @@ class RangeHandler:
 def _asked(given: Parameters, windows: AskedWindows, now_s: float) -> RangeQuery:
     view = windows.view
     keys = _keys(view, given)
-    start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
-    if stop_s <= start_s:
-        raise BadRequest("from is not before to")
-    table, range_s = given.optional("table"), stop_s - start_s
-    grain = view.grain_of(range_s) if table is None else view.grain_named(table)
-    step_ms = _step_ms(given.maybe_span("step"), range_s, grain.width_ms)
+    start_s, stop_s, grain = windows.span(given, now_s)
+    step_ms = _step_ms(given.maybe_span("step"), stop_s - start_s, grain.width_ms)
     wanted = windows.figures(given)
     figures = view.figures_in(grain, step_ms, wanted)
     return RangeQuery(

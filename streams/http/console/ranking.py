@@ -35,16 +35,12 @@ class RankingHandler:
     async def show(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
         asked = self._windows.asked(given, holder)
-        view, now_s = asked.view, self._clock.now_ms() / 1000
+        view = asked.view
         of = given.name("of", view.chosen[0].name)
         if of not in [one.name for one in view.chosen]:
             raise BadRequest(f"of is one of {', '.join(one.name for one in view.chosen)}, not {of}")
         beside = {one.name: needed(one, given, 1)[0] for one in view.chosen if one.name != of}
-        start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
-        if stop_s <= start_s:
-            raise BadRequest("from is not before to")
-        table = given.optional("table")
-        grain = view.grain_of(stop_s - start_s) if table is None else view.grain_named(table)
+        start_s, stop_s, grain = asked.span(given, self._clock.now_ms() / 1000)
         by, order = given.name("by", "mean"), given.choice("order", Order, "highest")
         view.wanted([by])
         key = asked.key(tuple(beside.get(one.name, "") for one in view.chosen))

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from streams.connect.access.refusals import BadRequest, Forbidden
 from streams.connect.access.tokens import Role
 from streams.connect.sinks.window_views.view import WindowView, view_named
-from streams.core.rows.window_figures import Dimension, WindowFigure
+from streams.core.rows.window_figures import Dimension, Grain, WindowFigure
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer, Principal
 from streams.http.console.parameters import Parameters
@@ -39,6 +39,18 @@ class AskedWindows(NamedTuple):
     def figures(self, given: Parameters) -> frozenset[str]:
         """Those that are asked for; none: all. Raises `BadRequest`, `UsageError`."""
         return self.view.wanted(given.names("figure", FIGURES_MAX))
+
+    def span(self, given: Parameters, now_s: float) -> tuple[int, int, Grain]:
+        """Start and end in seconds, and the table that is asked for; default the one for such a span.
+        Raises `BadRequest`, `UsageError`."""
+        start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
+        if stop_s <= start_s:
+            raise BadRequest("from is not before to")
+        table = given.optional("table")
+        grain = (
+            self.view.grain_of(stop_s - start_s) if table is None else self.view.grain_named(table)
+        )
+        return start_s, stop_s, grain
 
 
 @dataclass(eq=False)
