@@ -101,11 +101,8 @@ class ObservedChanges:
                 changed.setdefault((was, now), []).append(slot)
         self._versions |= versions
         for (was, now), slots in changed.items():
-            named = ", ".join(slots[:_SHOWN]) + (
-                f" and {len(slots) - _SHOWN} more" if len(slots) > _SHOWN else ""
-            )
             before = f" in place of {was}" if was else ""
-            text = f"runs on worker{'s' if len(slots) > 1 else ''} {named}{before}"
+            text = f"runs on worker{'s' if len(slots) > 1 else ''} {_named(slots)}{before}"
             self._note(now_ms, "deploy", f"version {now}", text, bad=False)
 
     def _rebalances(self, now_ms: int, health: Health) -> None:
@@ -121,9 +118,7 @@ class ObservedChanges:
             if before is not None and before != owner:
                 moved.setdefault(place[:2], []).append(place[2])
         for (group, topic), partitions in sorted(moved.items()):
-            named = ", ".join(map(str, sorted(partitions)[:_SHOWN]))
-            more = f" and {len(partitions) - _SHOWN} more" if len(partitions) > _SHOWN else ""
-            text = f"group {group}: partitions {named}{more} have another worker"
+            text = f"group {group}: partitions {_named(sorted(partitions))} have another worker"
             self._note(now_ms, "rebalance", topic, text, bad=False)
 
     def _judged(self, now_ms: int, health: Health) -> None:
@@ -136,3 +131,8 @@ class ObservedChanges:
             why = f": {health.findings[0].subject}: {health.findings[0].detail}"
         text = f"{before.word} became {health.verdict.word}{why}"
         self._note(now_ms, "health", "pipeline", text, bad=worse)
+
+
+def _named(all_of: Sequence[str] | Sequence[int]) -> str:
+    more = f" and {len(all_of) - _SHOWN} more" if len(all_of) > _SHOWN else ""
+    return ", ".join(map(str, all_of[:_SHOWN])) + more
