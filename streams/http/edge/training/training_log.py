@@ -160,9 +160,8 @@ class TrainingLog:
                 if not held:
                     return
                 while left and self._waiting:
-                    record = (
-                        self._waiting.popleft()
-                    )  # first: a record is rather lost than sent twice
+                    # Taken out first: a record is rather lost than sent twice.
+                    record = self._waiting.popleft()
                     if not self._ring.write(record):
                         self._waiting.appendleft(record)
                         return
