@@ -55,15 +55,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def browser(stage) -> Iterator[Browser]:
-    """One per module, created after the stage, which runs an event loop."""
+def browser() -> Iterator[Browser]:
     with chromium() as opened:
         yield opened
 
 
 @pytest.fixture
-def context(browser, stage) -> Iterator[BrowserContext]:
-    """A browser context without cookies or history."""
+def context(stage, browser) -> Iterator[BrowserContext]:
+    """A browser context without cookies or history. The stage comes first: it runs an event loop."""
     # Without motion: a panel that fades in has too little contrast meanwhile.
     opened = browser.new_context(base_url=stage.url, viewport=WIDE, reduced_motion="reduce")
     opened.set_default_timeout(PATIENCE_MS)
@@ -72,7 +71,7 @@ def context(browser, stage) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(context, stage) -> Iterator[Page]:
+def page(stage, context) -> Iterator[Page]:
     """A page signed in as an admin of all tenants."""
     opened = context.new_page()
     with no_script_errors(opened):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import WIDE, chromium
+from tests.browser.conftest import WIDE
 from tests.browser.memory_console import (
     METRIC,
     MODEL,
@@ -21,12 +21,6 @@ from tests.browser.memory_console import (
     look,
 )
 from tests.browser.pages import PHONE, read, serious
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from agents.app import MODEL_METRICS
 from streams.connect.access.tokens import Role
@@ -23,19 +23,13 @@ from streams.dev.demo.serving import COMPARED, ServedDemo
 from streams.dev.demo.show.faults import POISON, DemoFaults
 from streams.dev.demo.show.handler import DemoHandler
 from streams.http.console.addition import ConsoleAddition
-from tests.browser.conftest import WIDE, chromium, no_script_errors
+from tests.browser.conftest import WIDE, no_script_errors
 from tests.browser.memory_console import TENANT, MemoryConsole
 from tests.browser.pages import PHONE, read, serious, sign_in
 from tests.unit.engine.app.test_window_views import shop
 
 QUICK_MS = 30_000
 EVENTS = 1000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

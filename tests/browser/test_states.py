@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from streams.connect.access.tokens import Role
 from streams.core.process.process import ProcessIdentity
 from streams.engine.health.host_scaling import HostScaling, ProcessChange
 from streams.operate.loadtest.record import folder_of, keep
-from tests.browser.conftest import WIDE, chromium, no_script_errors
+from tests.browser.conftest import WIDE, no_script_errors
 from tests.browser.memory_console import (
     METRIC,
     MODEL,
@@ -34,12 +34,6 @@ ASKED_FIRST = ("/trace", "/capacity")
 """pages that read nothing before they are asked, or that say what they read in other words"""
 OF_HEALTH = ("/", "/pipeline")
 """pages that show more of the services and workers than the banner of every page"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture
