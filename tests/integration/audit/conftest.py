@@ -13,8 +13,10 @@ import pytest
 from agents.app import MODEL_METRICS, TRAIN_RESULTS, app
 from streams import cli
 from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.cache.kind import MODEL, owned
 from streams.connect.cache.process import shared_layer
 from streams.connect.cache.redis import RedisShared, connect
+from streams.connect.cache.shared import CacheKey, SharedEntry
 from streams.connect.sinks import schema
 from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.core.clock import SystemClock
@@ -44,9 +46,11 @@ class Pipeline:
 
     trained = TRAINED
 
-    def __init__(self, settings: Settings, oracle: Oracle) -> None:
+    def __init__(self, settings: Settings, oracle: Oracle, cards: dict[str, SharedEntry]) -> None:
+        """``cards`` are what the cache holds of each model at the end: it forgets them after 300 s."""
         self.settings = settings
         self.oracle = oracle
+        self.cards = cards
         self.shards = [server.replica for server in schema.servers(settings, app.clickhouse_tables)]
 
     def everywhere(self, *statements: str) -> None:
@@ -60,7 +64,7 @@ class Pipeline:
         return [tuple(row) for shard in self.shards for row in shard.query(sql)[1]]
 
 
-async def _run(settings: Settings, state: Path) -> Oracle:
+async def _run(settings: Settings, state: Path) -> Pipeline:
     clock = SystemClock()
     broker = KafkaBroker(settings.kafka_bootstrap, session_timeout_s=settings.session_timeout_s)
     await empty_topics(broker)
@@ -86,8 +90,12 @@ async def _run(settings: Settings, state: Path) -> Oracle:
     await worker.drain(Deadline(clock, 20.0))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    cards = {
+        model: await shared.read(CacheKey(MODEL.name, owned("acme", model)))
+        for model in (f"m{number}" for number in range(10))
+    }
     await shared.close()
-    return oracle
+    return Pipeline(settings, oracle, cards)
 
 
 async def _train(broker: KafkaBroker, clock: SystemClock) -> None:
@@ -160,8 +168,7 @@ def pipeline(stack: StackStatus, tmp_path_factory: pytest.TempPathFactory) -> It
     for server in schema.servers(settings, app.clickhouse_tables):
         server.migrator.apply()
         server.replica.close()
-    oracle = asyncio.run(_run(settings, tmp_path_factory.mktemp("state")))
-    made = Pipeline(settings, oracle)
+    made = asyncio.run(_run(settings, tmp_path_factory.mktemp("state")))
     made.everywhere(
         *(
             f"CREATE TABLE {DATABASE}.{table}_kept ENGINE = MergeTree ORDER BY tuple() "
