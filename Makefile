@@ -58,7 +58,8 @@ $(PROMETHEUS): $(LOCKED)
 	@ops/prometheus/fetch.sh $(BIN) prometheus || \
 	  echo "setup: prometheus could not be fetched with apt; none writes to an edge" >&2
 
-# Nor is a browser. Without one the console's pages are not looked at, which CI does not accept.
+# The browser is in no Python package either. Without it the console's pages are not tested, which CI does
+# not accept.
 $(CHROMIUM): $(LOCKED) | $(PROMTOOL) # apt works for one at a time
 	@if tests/browser/install_chromium.sh; then touch $@; else \
 	  echo "setup: NO BROWSER: chromium could not be installed with apt;" \

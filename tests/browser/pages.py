@@ -14,7 +14,7 @@ PAGES = {
 }  # fmt: skip
 SERIOUS = ("serious", "critical")
 _VIOLATIONS = {"resultTypes": ["violations"]}
-"""axe-core describes every element that passes a rule, too, unless it is told not to."""
+"""axe-core describes every element that passes a rule, too, unless an option forbids it."""
 PHONE = {"width": 390, "height": 844}
 
 

@@ -128,7 +128,7 @@ def test_explore_offers_windows_of_every_tenant_to_those_who_may_see_them(shop_c
 
 class Show:
     """The demo's part of the console: a worker that is a process of ours, a shard that stays away until it may
-    come back, and counts of the in-memory topic. The agent reads only when it is told to."""
+    come back, and counts of the in-memory topic. The agent reads only on order."""
 
     def __init__(self, folder) -> None:
         self.compared = folder / COMPARED

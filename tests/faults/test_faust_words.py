@@ -275,7 +275,7 @@ def visits(own_stack, tmp_path):
 @pytest.mark.once
 @pytest.mark.timeout(600)
 async def test_more_words_are_exact_while_workers_die(visits, report, seed):
-    """Each admitted visit is told once, with the number of visits in its span; the sets hold all users;
+    """Each admitted visit is sent once, with the number of visits in its span; the sets hold all users;
     tasks, timers and crontabs run in the processes that follow the killed ones."""
     rng = random.Random(seed)
     visits.dia("topics", "apply")

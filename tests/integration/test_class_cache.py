@@ -15,7 +15,7 @@ WAIT_S = 200.0
 
 
 def test_java_accepts_the_cache_that_it_wrote(tmp_path):
-    """Java silently ignores an unsuitable cache unless it is told to require one."""
+    """Java silently ignores an unsuitable cache unless an option requires one."""
     java = locate().java
     class_path = jars.ensure(jars.cache_folder(os.environ, default_home()), print)
     deadline = time.monotonic() + WAIT_S

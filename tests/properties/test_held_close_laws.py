@@ -1,5 +1,5 @@
 """Laws of held windows (docs/protocols/held_closes.md): one owner's failing calls delay no other owner, take a bounded
-share of the time, and each of its windows is tried again and again."""
+share of the time, and each of its windows is tried repeatedly."""
 
 from __future__ import annotations
 

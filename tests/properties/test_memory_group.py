@@ -18,7 +18,7 @@ names = st.sampled_from(["m1", "m2", "m3", "m4"])
     st.dictionaries(names, st.frozensets(st.sampled_from(sorted(PARTITIONS)), min_size=1)),
 )
 def test_every_subscribed_partition_has_one_owner(members):
-    """A partition without an owner stands still; one with two owners doubles its events."""
+    """A partition without an owner makes no progress; one with two owners doubles its events."""
     assigned = assign(members, PARTITIONS.__getitem__)
     dealt = [tp for partitions in assigned.values() for tp in partitions]
     topics = frozenset().union(*members.values())

@@ -363,7 +363,7 @@ CONSOLE_ONLY = frozenset({"/session/end"})
 
 
 async def test_every_route_is_known_here():
-    """A route that nobody looked at would be outside of the law below."""
+    """A route without an entry would be outside of the law below."""
     async with _world() as world:
         for name in world.apps:
             served = {(method, path) for one, method, path in _routes(world) if one == name}

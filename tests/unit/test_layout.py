@@ -385,9 +385,9 @@ def _matches(words: re.Pattern[str], *folders: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_docstrings_name_the_actor(package):
-    """The reader of a sentence about "nobody" or "whoever" has to guess the actor."""
+    """The reader of a sentence about `nobody` or `whoever` has to guess the actor."""
     assert _matches(RIDDLES, package) == []
 
 

@@ -47,7 +47,7 @@ def _windows(opening: Opening, settings: Settings) -> Iterator[str]:
     last_ms = max(watermark_ms, at_ms or 0) + settings.future_max_s * 1000
     yield (
         f"Windows from {_minute(first_ms)} to {_minute(last_ms)} may lack values: they were open "
-        f"at the last commit, and what ClickHouse had not acknowledged of them is lost. So are "
+        f"at the last commit, and what ClickHouse had not acknowledged of them is lost, and so are "
         f"older ones, if a shard was away."
     )
 

@@ -1,7 +1,7 @@
 """One of several processes that compete for a lock name: ``python -m`` with URL, name, file,
 rounds.
 
-In each round it takes the lock and, while it believes that it holds it, writes through a target
+In each round it takes the lock and, until it notices that it lost it, writes through a target
 that refuses a fence lower than the highest it has seen: the target refuses the writes of a holder
 that was paused past its lease.
 """

@@ -78,7 +78,7 @@ async def test_a_row_whose_letter_names_no_shard_is_placed_by_the_first_map(lot)
 
 
 async def test_a_row_refused_again_stays_and_the_plan_gives_the_reason(lot, row):
-    """An operator who believes the table repaired must see that it is not."""
+    """An operator who has repaired the wrong table must see that the row still fails."""
     for shard in lot.shards.faults:
         shard.refuse = lambda table, found: table == "m1"
     draft = await lot.plan()

@@ -134,7 +134,7 @@ async def test_a_row_that_the_sink_refuses_again_stays(lot, shelf):
 
 
 async def test_an_unavailable_sink_is_waited_for(lot, shelf):
-    """As for a shard, the letter is not at fault."""
+    """As for a shard, the dead letter is not the cause."""
     shelf.failures = 1
     await bury(lot, row())
     assert (await lot.run((await lot.plan()).plan)).replayed == 1

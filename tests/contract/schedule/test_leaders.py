@@ -36,7 +36,7 @@ async def test_one_of_two_leads_and_the_other_takes_over(electorate):
 
 
 async def test_a_fenced_leader_neither_ends_a_run_nor_keeps_leading(electorate):
-    """A leader that was paused during an election believes that it leads: its writes must be
+    """A leader that was paused during an election does not know that it lost its lease: its writes must be
     refused."""
     working, go_on = asyncio.Event(), asyncio.Event()
 

@@ -114,7 +114,7 @@ def test_a_plan_multiplies_what_the_rows_say(dia: Any) -> None:
 
 
 def test_an_agent_without_rows_is_refused(dia: Any) -> None:
-    """A forecast of nothing would be zero, and an autoscaler would believe it."""
+    """A forecast of nothing would be zero, and an autoscaler would act on it."""
     code, _, err = dia("predict", "--agent", "nobody")
     assert code == 6
     assert "0 whole hours" in err

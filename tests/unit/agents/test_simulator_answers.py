@@ -73,7 +73,7 @@ async def test_an_unknown_scenario_is_answered_with_those_there_are(rig):
 
 
 async def test_a_cancellation_without_a_key_says_which_parameter_it_needs(rig):
-    """It would cancel nothing, and its requester would believe that it did."""
+    """It would cancel nothing, and its requester would take it for cancelled."""
     with pytest.raises(InvalidParameters, match=r"needs parameters\.idempotency_key"):
         await rig.simulator.prepare(_with(scenario="cancel"))
 

@@ -91,7 +91,7 @@ def test_addresses_without_an_answer_end_with_exit_4(monkeypatch, capsys):
 
 
 def test_records_without_a_reader_are_a_failure(monkeypatch, capsys):
-    """Every address answers and the pipeline stands still: exit code 1, with the next command."""
+    """Every address answers and the pipeline makes no progress: exit code 1, with the next command."""
     broker = MemoryBroker(SystemClock())
 
     async def fill() -> None:

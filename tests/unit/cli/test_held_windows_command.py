@@ -108,7 +108,7 @@ def test_one_partition_and_windows_without_a_call_can_be_named(dia):
     ],
 )
 def test_an_invalid_order_is_refused(dia, capsys, arguments, code, sentence):
-    """An order about the wrong table would do nothing, and nobody would know."""
+    """An order about the wrong table would do nothing, without an error."""
     assert dia(*DROP, *arguments) == code
     assert sentence in capsys.readouterr().err
     assert dia.orders("visits") == {}

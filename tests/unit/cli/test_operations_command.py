@@ -117,7 +117,7 @@ def test_the_outcome_says_how_it_ended(home, capsys, monkeypatch, raised, outcom
 
 
 def test_an_actor_is_named_beside_the_user_of_the_system(home, capsys):
-    """Whoever names another actor is still in the log."""
+    """A user that names another actor is still in the log."""
     argv = ["replay", "pause", "no-such-plan", "--actor", "alice", "--reason", "too fast"]
     assert main(argv) != 0
     [found] = _listed(capsys)

@@ -90,7 +90,7 @@ async def test_a_cancelled_waiter_is_not_woken():
 
 @pytest.mark.parametrize("yields", [False, True])
 def test_a_task_that_waits_for_nothing_ends_its_simulation(yields):
-    """Virtual time stands still meanwhile: the history of such an engine hung, and no check saw why."""
+    """Virtual time does not advance meanwhile: the history of such an engine hung, and no check saw why."""
     loop = VirtualLoop()
     clock = LoopClock(loop)
 

@@ -37,7 +37,7 @@ PAUSING = {
     "schema_registry_unavailable",
     "subject_pending",
 }
-"""Transient errors that are no failure of the event: whoever runs it waits."""
+"""Transient errors that are no failure of the event: its caller waits."""
 
 
 def leaves(branch: type[DiaError] = DiaError) -> Iterator[type[DiaError]]:

@@ -248,7 +248,7 @@ class Installation:
 
 
 def test_an_announced_map_is_withdrawn_from_every_server(monkeypatch):
-    """Nobody writes by it, and its new server may never come."""
+    """No process writes by it, and its new server may never come."""
     there = Installation(monkeypatch)
     assert there.withdraw() == there.record
     assert there.said == {url: {1: 1} for (url,) in there.known.urls}

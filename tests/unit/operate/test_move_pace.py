@@ -1,4 +1,4 @@
-"""How fast a mover copies, while operators change their mind, and what it tells of it."""
+"""How fast a mover copies while operators change its pace, and the progress that it reports."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_shards_with_replicas_are_refused():
 
 
 def test_one_move_at_a_time():
-    """What the next one takes as originals is decided then; a day may move again and again."""
+    """What the next one takes as originals is decided then; a day may move repeatedly."""
     plan = planned_move(THREE, recorded(), ago(5), ago(4), [0])
     days = [day_of(ago(5)), day_of(ago(4))]
     with pytest.raises(MoveRefused, match="has not finished"):

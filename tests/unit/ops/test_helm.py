@@ -296,7 +296,7 @@ def test_a_route_of_the_gateway_leads_to_the_port_of_the_edge():
 
 
 def test_alerts_go_the_same_ways_in_compose_and_in_a_cluster(root):
-    """Two files say whom an alert wakes, and how often."""
+    """Two files say which receiver an alert has, and how often it repeats."""
     compose = yaml.safe_load((root / "docker/prometheus/alertmanager.yaml").read_text())
     (config,) = kind(render(values("operators")), "AlertmanagerConfig")
     route, expected = config["spec"]["route"], compose["route"]

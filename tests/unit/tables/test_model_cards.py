@@ -9,7 +9,7 @@ from tables.model_cards import MAX_ALIASES, MAX_METRICS, MAX_VERSIONS, ModelCard
 
 
 def test_both_ends_of_a_metric_are_kept_with_their_versions():
-    """Only the reader knows whether a large or a small value is good."""
+    """The card has no rule for whether a large or a small value is good."""
     cards = ModelCards(10)
     card = cards.open("t", "m")
     for version, loss in (("a", 3.0), ("b", 1.0), ("c", 2.0)):

@@ -2,7 +2,7 @@
 
 Key, value, headers and timestamp are the original ones; ``dia.dlq.*`` headers follow, in place of
 those of an earlier failure. A record too large for the DLQ becomes a pointer: place, size and hash;
-the value stays in the source topic. So do most records of a quarantined tenant
+the value stays in the source topic. Most records of a quarantined tenant stay there, too
 (runtime/poison/quarantine.py).
 """
 

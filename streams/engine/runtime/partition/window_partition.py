@@ -110,7 +110,7 @@ class WindowPartition(Partition):
         staged.join(self._records)
 
     def bury_close(self, refused: RefusedClose) -> None:
-        """So does the dead letter of a window without such a call."""
+        """The dead letter of a window whose callback failed joins the next commit, too."""
         letter = refused_close(
             self.agent, self.state, refused, self.progress.last_offset, self.clock.now_ms()
         )

@@ -204,7 +204,7 @@ async def test_an_unknown_offset_is_requested_again(reader):
 
 @pytest.mark.parametrize("code", PASSING)
 async def test_transient_codes_of_offsets_are_retried(reader, code):
-    """A new leader refuses to give its end until it knows it."""
+    """A new leader refuses to give its end until its followers have confirmed it."""
     reader._client.script(listed(-1, code=code), listed(5))
     assert await reader.last_stable_offset(TP) == 5
 

@@ -16,7 +16,7 @@ from streams.core.telemetry.metrics import Metrics
 
 
 class Layer:
-    """The local layer of one cache; it notes what it is told."""
+    """The local layer of one cache; it records its notices."""
 
     def __init__(self, name="series"):
         self.name = name

@@ -69,7 +69,7 @@ _names = st.sampled_from(["groups", "tenants", "realm_access", "roles", "sub"])
 @given(st.dictionaries(_names | st.text(max_size=9), _json))
 def test_other_claims_grant_nothing(claims):
     """Law: whatever the claims are, a tenant is granted by a rule that names it, or by a value of
-    ``tenants`` beside the role that the rule asks for; nobody becomes an admin of every tenant but
+    ``tenants`` beside the role that the rule asks for; no user becomes an admin of every tenant but
     by the group of the rule."""
     for tenant, role in granted(claims, GRANTS).items():
         groups = claims.get("groups")

@@ -105,13 +105,13 @@ def test_a_forged_token_is_refused(twin, keys, forged, why):
     ids=str,
 )
 def test_a_key_for_something_else_is_not_used(twin, keys, change):
-    """A key for encryption, or a shared secret, signs nobody in."""
+    """A key for encryption, or a shared secret, signs no user in."""
     with pytest.raises(SignInRefused, match=Refused.KEY):
         signed_claims(signed(twin, GOOD), [{**keys[0], **change}])
 
 
 def test_two_keys_of_one_name_are_refused(twin, keys):
-    """Whoever may add a key must not be able to shadow another."""
+    """A party that may add a key must not be able to shadow another."""
     with pytest.raises(SignInRefused, match=Refused.KEY):
         signed_claims(signed(twin, GOOD), [keys[0], keys[0]])
 

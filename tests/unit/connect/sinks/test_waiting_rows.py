@@ -48,7 +48,7 @@ def test_what_was_taken_leaves_its_room_and_its_urgency(waiting):
 
 
 def test_an_owner_that_leaves_takes_its_rows_along(waiting):
-    """The number is told, because metrics count what was given up."""
+    """The number is returned, because metrics count what was given up."""
     waiting.add(_job(3, owner="gone"), 1.0)
     waiting.add(_job(4, wait_s=5.0), 1.0)
     assert waiting.forget("gone") == 3

@@ -103,7 +103,7 @@ class Pipeline:
 
     async def until(self, reached) -> None:
         async with asyncio.timeout(PATIENT_S):
-            while not reached():  # noqa: ASYNC110 - shards in memory tell nobody
+            while not reached():  # noqa: ASYNC110 - shards in memory have no event to wait for
                 await asyncio.sleep(POLL_S)
 
     async def counted(self, events) -> None:

@@ -159,7 +159,7 @@ def test_a_topic_that_cannot_have_them_is_refused(topic, said):
 
 
 def test_an_app_has_such_windows_of_one_topic():
-    """Their rows are told apart by partition and offset, not by topic."""
+    """Their rows differ by partition and offset, not by topic."""
     app, readings = _app()
     app.windows("m1", of=readings, **DECLARED)
     more = app.topic("more", value_type=Reading, key_field="tenant_id", time_field="ts")

@@ -1,4 +1,4 @@
-"""What readers are told of declared windows, and which question has which table and figures."""
+"""What readers learn of declared windows, and which question has which table and figures."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _status(state, slot, port, phase):
 
 
 async def test_the_worker_of_another_host_is_named(tmp_path):
-    """Without an address of other hosts, a client learns whom to ask."""
+    """Without an address of other hosts, a client learns which host to ask."""
     async with _group(member_id(ELSEWHERE, ["orders"])) as broker:
         workers = _workers(broker, tmp_path)
         assert await workers.ask(PLACE, PageRequest("GET", "/a")) is None

@@ -468,7 +468,7 @@ async def test_hours_of_a_dropped_partition_are_left_to_its_next_owner(rig, hand
 
 
 async def test_a_trace_learns_which_records_have_no_row_yet(rig, handover):
-    """It keeps what it knows of a sampled record until a row shows it."""
+    """It keeps the entry of a sampled record until a row shows it."""
     told = []
 
     class Trail(UntracedPartition):

@@ -221,7 +221,7 @@ async def test_calls_that_are_slow_for_all_tenants_are_not_held(desk):
 
 
 async def test_a_held_window_closes_once_its_call_succeeds(desk):
-    """What the callback needs may be away for a while: nobody has to act."""
+    """What the callback needs may be away for a while: no operator has to act."""
     closing = Closing(hostile=ConnectionError("away"))
     counts = _windowed(closing)
     partition = await desk.open(_counting(counts), counts)

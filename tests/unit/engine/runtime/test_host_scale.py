@@ -95,7 +95,7 @@ def test_a_worker_that_is_not_at_work_yet_is_told_from_one_without_partitions(
 
 @pytest.mark.parametrize("pids", [[None], [1 << 22]])
 def test_a_worker_that_does_not_run_or_told_nothing_yet_is_starting(tmp_path, pids):
-    """Its partitions are with nobody, and say nothing."""
+    """Its partitions have no owner, so no metric shows them."""
     watch = HostWatch(tmp_path)
     watch.look(pids, 0.0)
     assert watch.look(pids, 2.0) == HostLoad(0.0, 0.0, starting=True)

@@ -80,7 +80,7 @@ def test_a_tenant_is_named_until_it_is_over_the_quota_no_more():
 
 
 def test_tenants_over_the_quota_are_a_warning_of_the_health_rule():
-    """The records are lost if the source's retention ends before somebody looks."""
+    """The records are lost if the source's retention ends before an operator looks."""
     over = {"tenants": ["a", ""], "more": 3}
     partition = {"group": "g", "topic": "t", "partition": 0, "letters_over_quota": over}
     worker = LiveWorker(pid=1, slot=0, partitions=[partition])

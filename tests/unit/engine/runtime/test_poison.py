@@ -25,7 +25,7 @@ class Watched(PoisonBreaker):
         super().__init__(TopicPartition("t", 0), limits, pass_until)
 
     def fold(self, now_s: float, start: int = 0, **sent: tuple[int, int]) -> list[str]:
-        """The tenants that are judged mostly bad. ``nobody`` stands for records without a tenant."""
+        """The tenants that are judged mostly bad. ``none`` stands for records without a tenant."""
         counts = {_name(tenant): records for tenant, (records, _) in sent.items()}
         bad = Counter({_name(tenant): bad for tenant, (_, bad) in sent.items() if bad})
         found = self.observe(now_s, sum(counts.values()), bad, lambda: counts, start)
@@ -33,7 +33,7 @@ class Watched(PoisonBreaker):
 
 
 def _name(tenant: str) -> bytes:
-    return UNKNOWN_TENANT if tenant == "nobody" else tenant.encode()
+    return UNKNOWN_TENANT if tenant == "none" else tenant.encode()
 
 
 def test_a_storm_of_many_tenants_stops_the_partition():
@@ -47,9 +47,9 @@ def test_a_storm_of_many_tenants_stops_the_partition():
 def test_a_storm_of_records_without_a_tenant_stops_the_partition():
     """Such records may belong to any tenant; only a direct writer of the topic can send them."""
     watched = Watched()
-    watched.fold(0.0, nobody=(60, 60))
+    watched.fold(0.0, none=(60, 60))
     with pytest.raises(PoisonStorm, match="120 of the last 120"):
-        watched.fold(1.0, nobody=(60, 60))
+        watched.fold(1.0, none=(60, 60))
 
 
 @pytest.mark.parametrize("bad_tenants", [1, 2])
@@ -86,15 +86,15 @@ def test_with_one_tenant_needed_any_storm_stops_it():
 def test_poison_at_the_head_of_a_topic_does_not_stop_it():
     """A ratio of few records is not significant, and a stop there would repeat without end."""
     watched = Watched()
-    assert watched.fold(0.0, nobody=(1, 1)) == []
-    assert watched.fold(1.0, nobody=(98, 98)) == []
+    assert watched.fold(0.0, none=(1, 1)) == []
+    assert watched.fold(1.0, none=(98, 98)) == []
 
 
 def test_a_small_ratio_of_invalid_records_does_not_stop_it():
     """One per cent of invalid records is normal."""
     watched = Watched()
     for second in range(100):
-        assert watched.fold(float(second), a=(500, 5), nobody=(500, 5)) == []
+        assert watched.fold(float(second), a=(500, 5), none=(500, 5)) == []
 
 
 def test_good_records_of_others_stay_when_the_worst_tenants_are_left_out():
@@ -115,18 +115,18 @@ def test_the_worst_tenants_are_those_in_excess_and_not_those_with_most_bad_recor
 def test_records_older_than_the_window_are_forgotten():
     """Old invalid records must not count against new records."""
     watched = Watched()
-    watched.fold(0.0, a=(99, 99), nobody=(99, 99))
-    watched.fold(11.0, a=(99, 49), nobody=(99, 49))
-    assert watched.fold(12.0, a=(99, 49), nobody=(99, 49)) == []
+    watched.fold(0.0, a=(99, 99), none=(99, 99))
+    watched.fold(11.0, a=(99, 49), none=(99, 49))
+    assert watched.fold(12.0, a=(99, 49), none=(99, 49)) == []
 
 
 def test_records_inside_the_window_are_kept():
     """A storm that began 2 s ago counts, however old the records before it are."""
     watched = Watched()
-    watched.fold(0.0, nobody=(1, 0))
-    watched.fold(9.0, nobody=(60, 60))
+    watched.fold(0.0, none=(1, 0))
+    watched.fold(9.0, none=(60, 60))
     with pytest.raises(PoisonStorm, match="100 of the last 100"):
-        watched.fold(11.0, nobody=(40, 40))
+        watched.fold(11.0, none=(40, 40))
 
 
 def test_the_records_of_a_tenant_age_with_its_bad_ones():
@@ -140,9 +140,9 @@ def test_the_records_of_a_tenant_age_with_its_bad_ones():
 def test_earlier_valid_records_do_not_dilute_a_storm():
     """The records of the last 10 s decide, however many valid ones came before."""
     watched = Watched()
-    watched.fold(0.0, nobody=(1_000_000, 0))
+    watched.fold(0.0, none=(1_000_000, 0))
     with pytest.raises(PoisonStorm, match="60 of the last 100"):
-        watched.fold(11.0, nobody=(100, 60))
+        watched.fold(11.0, none=(100, 60))
 
 
 def test_a_tenant_is_judged_by_its_records_since_its_first_bad_one():
@@ -176,17 +176,17 @@ def test_a_tenant_whose_bad_records_have_aged_begins_anew():
 def test_records_that_an_operator_let_through_are_not_counted():
     """Otherwise the restart after `dia dlq breaker reset` would stop at the same records."""
     watched = Watched(pass_until=500)
-    watched.fold(0.0, nobody=(500, 500), start=0)
-    watched.fold(1.0, nobody=(99, 99), start=499)
-    watched.fold(2.0, nobody=(99, 99), start=500)
+    watched.fold(0.0, none=(500, 500), start=0)
+    watched.fold(1.0, none=(99, 99), start=499)
+    watched.fold(2.0, none=(99, 99), start=500)
     with pytest.raises(PoisonStorm, match="100 of the last 100"):
-        watched.fold(3.0, nobody=(1, 1), start=599)
+        watched.fold(3.0, none=(1, 1), start=599)
 
 
 def test_a_breaker_without_a_mark_counts_from_the_first_record_on():
     """A breaker without a mark includes offset 0."""
     with pytest.raises(PoisonStorm):
-        Watched().fold(0.0, nobody=(200, 200), start=0)
+        Watched().fold(0.0, none=(200, 200), start=0)
 
 
 def test_the_number_of_counted_tenants_is_bounded():

@@ -84,7 +84,7 @@ def _open(partition):
 
 
 async def test_a_full_partition_is_paused_once_and_closes_its_oldest_windows(rig, partition):
-    """Event time stands still during a pause, so the partition must close windows early or stay
+    """Event time does not advance during a pause, so the partition must close windows early or stay
     full. Half of the bound may stay open, so that late records still find their windows.
     """
     pressure, consumer = Pressure(), Consumer()

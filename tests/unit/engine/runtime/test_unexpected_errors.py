@@ -10,7 +10,7 @@ from tests.unit.engine.runtime.running_world import HERE, THERE, counted, held, 
 
 
 def test_a_bug_met_between_two_lists_stops_its_partition_and_no_other(monkeypatch):
-    """Every worker that got the partition ended, and with it all of its partitions, again and again."""
+    """Every worker that got the partition ended, and with it all of its partitions, one worker after another."""
     real = PartitionMeters.gauge
 
     def broken(self, partition, *figures):

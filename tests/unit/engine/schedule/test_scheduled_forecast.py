@@ -15,7 +15,7 @@ HOUR_MS = 3_600_000
 
 
 def test_autoscalers_see_the_hours_ahead_and_never_an_old_forecast():
-    """A forecast that nobody renews must end, not hold a size for ever."""
+    """A forecast that is not renewed must end, not hold a size for ever."""
     clock, metrics = VirtualClock(100 * HOUR_MS), Metrics()
     job = scheduled_forecast(Settings(forecast_interval_s=3600), clock, metrics)
 

@@ -101,7 +101,7 @@ async def test_an_unknown_lag_is_neither_zero_nor_caught_up(feed):
 
 
 async def test_readers_that_kafka_did_not_answer_for_are_unknown(feed):
-    """Without an answer there are no rows: the last sample is no news."""
+    """Without an answer there are no rows: the last sample is out of date."""
     await feed.run(14, written=10, read=10)
     await feed.clock.advance(SAMPLE_S)
     feed.history.take([])

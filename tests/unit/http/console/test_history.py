@@ -36,7 +36,7 @@ def asked(monkeypatch) -> list[str]:
 
 
 async def test_unread_records_without_a_worker_are_a_backlog_and_a_change(http, bearer, process):
-    """A pipeline that stands still must be first in the table, not absent from it."""
+    """A pipeline without progress must be first in the table, not absent from it."""
     recorder = process.console.history._recorder
     await recorder.sample()
     found = (await http.get("/api/history", headers=bearer("admin"))).json()

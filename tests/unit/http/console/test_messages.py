@@ -200,7 +200,7 @@ async def test_a_tenant_sends_few_messages_again_beside_its_quotas(
     http, bearer, broker, monkeypatch
 ):
     """Copies pass no edge: 30,000 a minute of up to 1 MiB each went into a partition that others share.
-    The clock stands still: the rate lets one more through each second."""
+    The clock does not move: the rate lets one more through each second."""
     monkeypatch.setattr(SystemClock, "monotonic", lambda self: 1000.0)
     tp = await write(broker, 3)
     body = {"place": f"{tp}/0", "reason": "again"}

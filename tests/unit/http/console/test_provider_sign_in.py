@@ -336,7 +336,7 @@ async def test_a_long_id_token_is_not_kept_for_signing_out(signing):
 
 
 async def test_sign_ins_are_counted_by_way_and_outcome(signing, tokens):
-    """A provider that refuses everybody after a change of its keys shows on a board, before anybody calls."""
+    """A provider that refuses all users after a change of its keys shows on a board."""
     await signing.sign_in()
     signing.twin.claims = {**HERS, "tenants": ["acme", "globex"]}
     await signing.sign_in()
@@ -386,7 +386,7 @@ async def test_answers_without_a_sign_in_are_limited(signing):
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "empty", "script"])
 async def test_another_sites_page_uses_up_no_sign_ins_of_its_visitors(signing, tokens, dest):
-    """A page with a hundred images would keep everybody behind the address of its visitor out of the console."""
+    """A page with a hundred images would lock out all users behind the address of its visitor."""
     embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": dest}
     for _ in range(ADDRESS_MAX + 1):
         answer = await signing.browser.get(f"{CALLBACK}?code=x&state=y", headers=embedded)

@@ -220,7 +220,7 @@ async def test_wrong_sign_ins_are_limited_by_token_and_address(http, tokens):
 
 
 async def test_another_address_is_not_locked_out(process, tokens):
-    """A token id is not secret: a user who knows it must not be able to lock out its holder."""
+    """A token id is not secret: another user must not be able to lock out its holder by it."""
     guess = {"token": f"dia_{tokens['read'].split('_')[1]}_" + "x" * 43}
     for address, token, status in (
         *(("192.0.2.1", guess["token"], status) for status in [401] * TOKEN_MAX + [429]),

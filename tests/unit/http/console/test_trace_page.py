@@ -1,4 +1,4 @@
-"""Traces over HTTP on a memory broker: what is told to whom."""
+"""Traces over HTTP on a memory broker: what each role may see."""
 
 from __future__ import annotations
 

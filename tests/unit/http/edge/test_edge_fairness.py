@@ -48,7 +48,7 @@ async def _with(process, http, **parts):
 
 
 def _standing(process) -> Quotas:
-    """Quotas that never refill, as the clock stands still."""
+    """Quotas that never refill, as the clock does not move."""
     limits = process._edge.quotas._limits
     return Quotas(VirtualClock(), process.metrics.edge, limits=limits)
 

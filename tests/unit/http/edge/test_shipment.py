@@ -20,7 +20,7 @@ LATE_S = 100.0
 COUNTED_S = 30.0
 """In seconds: added partitions are used by then."""
 UNDECIDED_S = 60.0
-"""In seconds: an edge believes its count by then, though a transaction is open."""
+"""In seconds: an edge accepts its count by then, though a transaction is open."""
 METADATA_BYTES_MAX = 4096
 """Of a broker, for one offset."""
 KEYS = [f"k{number}".encode() for number in range(16)]
@@ -146,7 +146,7 @@ async def test_the_count_stands_in_the_first_partition(broker, clock):
 
 
 async def test_the_places_of_a_large_topic_fit_the_metadata_of_an_offset(broker, clock):
-    """A broker refuses the whole transaction otherwise, again and again."""
+    """A broker refuses the whole transaction otherwise, at each attempt."""
     keys = [f"k{number}".encode() for number in range(2000)]
     admin = await broker.admin()
     await admin.create_partitions({"t": 500})
@@ -171,7 +171,7 @@ async def _held_open(broker, name):
 
 
 async def test_each_open_transaction_delays_a_connection_for_its_own_time(broker, clock):
-    """The time of an earlier one must not be counted: then the count is believed at once."""
+    """The time of an earlier one must not be counted: then the count is accepted at once."""
     first = await _held_open(broker, "first")
     sender = Shipper(broker, "t", clock)
     await sender.connect("e")

@@ -219,7 +219,7 @@ async def test_a_transaction_ends_with_the_batch_that_reaches_four_mebibytes(pub
 
 
 async def test_what_waits_for_the_disk_at_the_end_is_answered(publisher, tmp_path):
-    """A request that is neither in the log nor on the disk is told so, and does not wait for ever."""
+    """A request that is neither in the log nor on the disk gets an error, and does not wait for ever."""
     lane, _ = await publisher(away=True)
     stuck = asyncio.Event()
 

@@ -58,7 +58,7 @@ def test_a_server_that_writes_elsewhere_is_found_out(tmp_path):
 
 
 def test_a_table_that_the_app_does_not_declare_is_named(tmp_path):
-    """It is left out, and nobody should learn that from a restore."""
+    """It is left out, and the operator must learn that before a restore."""
     backups = Backups(tmp_path)
     form = StoredTable(name="old_local", columns={}, sorting_key="k", partition_key="")
     backups.servers[0].forms["old_local"] = form

@@ -52,7 +52,7 @@ def test_what_ended_early_goes_when_no_server_can_still_write_it(tmp_path):
 
 
 def test_damaged_ones_and_foreign_files_stay(tmp_path):
-    """An operator may mend a damaged one; a folder of another name is somebody's."""
+    """An operator may mend a damaged one; a folder of another name is not a backup."""
     backups = Backups(tmp_path)
     [name] = _made_daily(backups, 1)
     (tmp_path / "manifests" / f"{name}.json").write_text("{}")

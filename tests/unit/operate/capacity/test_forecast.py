@@ -28,7 +28,7 @@ def held_out(weeks):
 
 
 def test_a_day_is_forecast_better_than_by_the_same_hours_of_last_week(held_out):
-    """Else the copy of a week would do, and nobody needs a library."""
+    """Else the copy of a week would do, without a library."""
     assert [one.first_hour // DAY for one in held_out] == list(range(15, 28))
     errors = np.array([one.error for one in held_out])
     last_week = np.array([one.last_week for one in held_out])
@@ -39,7 +39,7 @@ def test_a_day_is_forecast_better_than_by_the_same_hours_of_last_week(held_out):
 
 
 def test_the_page_states_the_errors_of_these_days(held_out):
-    """A table that nobody measures again is wrong after the next change."""
+    """A table that is not measured again is wrong after the next change."""
     page = (Path(__file__).parents[4] / "docs" / "capacity.md").read_text()
 
     def stated(row):
@@ -99,7 +99,7 @@ def test_a_short_history_says_what_it_shows(weeks, hours, seasons, days):
 
 
 def test_less_than_a_day_is_refused(weeks):
-    """A number from a few hours would be believed."""
+    """A number from a few hours would look like a forecast."""
     with pytest.raises(HistoryTooShort, match="has 23 whole hours"):
         forecast(weeks[:23], DAY)
 

@@ -1,4 +1,4 @@
-"""A group of dead letters as an issue: since when, how often, whom it affects."""
+"""A group of dead letters as an issue: since when, how often, which tenants it affects."""
 
 from __future__ import annotations
 

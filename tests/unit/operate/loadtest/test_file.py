@@ -1,4 +1,4 @@
-"""The file of a load test: what it may say, and what it is told where it says something else."""
+"""The file of a load test: what it may say, and which error each other form gets."""
 
 from __future__ import annotations
 

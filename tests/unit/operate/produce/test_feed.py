@@ -95,7 +95,7 @@ async def test_an_outage_is_waited_for_and_told():
 
 @pytest.mark.parametrize("at", ["send", "acknowledgement"])
 async def test_a_feed_gives_up_after_its_patience(at):
-    """A command that nobody watches must end, and say up to where all is acknowledged."""
+    """An unattended command must end, and say up to where all is acknowledged."""
     clock, producer = VirtualClock(), Producer()
     feed = RecordFeed(producer, "t", clock, patience_s=60)
     await feed.send(*block(3), 7)

@@ -357,7 +357,7 @@ class Payment(Record):
 
 
 def test_the_letter_of_an_id_that_is_a_number_outlives_its_record():
-    """Retention deletes sources before DLQs: the letter was "not found", as its id has no quotes."""
+    """Retention deletes sources before DLQs: the dead letter was "not found", as its id has no quotes."""
     bank = App("bank")
     paid = bank.topic("paid", value_type=Payment, key_field="account", time_field="ts")
     bank.windows("per_account", of=paid, by=("account",), size="1m", fold={"n": Count()}, ids="id")

@@ -198,7 +198,7 @@ async def test_labels_that_are_no_symbols_are_refused(http, log):
 
 @pytest.mark.parametrize("path", [OTLP, WRITE])
 async def test_a_used_up_quota_is_answered_with_the_seconds_to_wait(http, process, path, tokens):
-    """Senders of metrics repeat after 429, and wait as long as they are told."""
+    """Senders of metrics repeat after 429, after the time in its header."""
     limits = dict.fromkeys(Quota, 1)
     edge = process._edge
     object.__setattr__(edge, "quotas", Quotas(VirtualClock(), edge.metrics, limits=limits))
@@ -236,7 +236,7 @@ async def test_an_app_without_a_topic_of_metrics_has_no_route_for_them(http, pro
 
 
 def test_a_request_makes_a_bounded_number_of_events():
-    """A small body of histograms makes many; beyond the bound its sender is told to send less."""
+    """A small body of histograms makes many; beyond the bound its sender gets an error that says to send less."""
     body = request_of(1, 2, 3, 4).SerializeToString()
     with pytest.raises(BodyTooLarge, match="at most 3 points"):
         made_of(body, read_protobuf, events_max=3)
@@ -284,7 +284,7 @@ def test_a_long_text_is_not_read_again_for_each_series(what, monkeypatch):
 
 
 async def test_reading_parts_without_points_is_charged(http, process, tokens):
-    """Else a tenant had the processor for nothing, again and again."""
+    """Else a tenant could use the processor without a limit."""
     answer = await http.post(OTLP, content=b"\n\x00" * 5000, headers=PROTOBUF)
     assert answer.status_code == 200
     rates = process.quotas._own[Quota.REFUSED_US]

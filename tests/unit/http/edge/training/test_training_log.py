@@ -97,7 +97,7 @@ async def test_what_no_repeat_can_mend_is_rejected_once():
 
 
 async def test_frames_older_than_the_cache_are_dropped_and_counted():
-    """An edge that is away for longer than that costs points, which are told, and no memory."""
+    """An edge that is away for longer than that costs points, which are counted, and no memory."""
     sender = TrainingSender(CONFIG, clock := _Moved())
     sender.take(_frame(0, 1.0, 2.0))
     clock.seconds = 61.0
@@ -216,7 +216,7 @@ def test_what_a_dead_child_did_not_read_is_lost_and_counted(asleep):
 
 
 class _Lock:
-    """Of another thread; whoever waits for it fails."""
+    """Of another thread; a caller that waits for it fails."""
 
     def __init__(self) -> None:
         self.held = False
