@@ -36,6 +36,8 @@ KILL_EACH_S = 20.0
 SLOTS = 2
 ASK_S = 1.0
 LATE_MAX_S = 60.0
+SETTLED_S = 1200.0
+"""Two killed workers fall behind a high rate; what waits is read after the last kill."""
 DOOMED = "tests.faults.doomed_mover"
 SHOWN = (
     "SELECT '{table}', toString(tenant), toUInt32(toDate(w)), sum(n) FROM {table} "
@@ -337,6 +339,7 @@ async def test_from_two_shards_to_four_and_back_to_three(grown, moved_rate, repo
     await back_to_three(trial, days)
     rate_per_s = load.measured_per_s
     await load.end()
+    await trial.settled(SETTLED_S)
     assert await days.held_of_first() == 0
     assert load.kills
     await rebuilt(days)

@@ -21,7 +21,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Admin, LogReader, TopicPartition
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.effects import ledger_columns, rows_by_shard
-from streams.engine.runtime.restore.survey import survey
+from streams.engine.runtime.restore.newest_link import newest_link
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.dialects import DIA
 from streams.operate.dlq.scan import bounds, scan
@@ -92,7 +92,7 @@ class FactsRebuild:
         """The row of the partition's last commit."""
         tp = TopicPartition(agent.source.name, number)
         changelog = TopicPartition(agent.source.changelog(agent.group), number)
-        link = (await survey(self.reader, changelog)).last
+        link = await newest_link(self.reader, changelog)
         if link is None:
             return 0
         if held.get((agent.group, tp.topic, number, link.epoch), -1) >= link.next_offset:

@@ -23,7 +23,7 @@ from streams.core.types import Broker, LogReader, TopicPartition
 from streams.engine.agents.job_agent import Agent
 from streams.engine.app.app import App
 from streams.engine.engine_tables import MINUTE_WINDOWS
-from streams.engine.runtime.restore.survey import survey
+from streams.engine.runtime.restore.newest_link import newest_link
 from streams.operate.shards.mover import (
     MoveMeans,
     MoveOptions,
@@ -215,8 +215,8 @@ async def until_taken(
 async def waits(reader: LogReader, agent: Agent, partition: int, record: MapRecord) -> bool:
     """Whether the last commit of the partition does not name the move."""
     changelog = TopicPartition(agent.source.changelog(agent.group), partition)
-    found = await survey(reader, changelog)
-    taken = found.last.later_maps if found.last is not None and not found.faults else ()
+    link = await newest_link(reader, changelog)
+    taken = link.later_maps if link is not None else ()
     at = record.version - 2  # the first map is in no chain
     digest = record.identity.digest
     return len(taken) <= at or MapIdentity.parse(taken[at].map).digest != digest
