@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -20,6 +20,7 @@ from streams.core.words.naming import named
 
 if TYPE_CHECKING:
     from streams.connect.sinks.replica import Replica, StatementRefused
+    from streams.connect.sinks.replica_group import ReplicaGroup
     from streams.connect.sinks.window_views.view import WindowPoints, WindowView
     from streams.core.errors import UsageError
     from streams.core.records.model_card import ModelCard
@@ -62,6 +63,7 @@ _File = Annotated[
 ]
 _Show = Callable[[], None]
 """Writes the answer of one server, which may fail in its middle."""
+_Ask: TypeAlias = "Callable[[Replica, str, ExitStack], _Show]"
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +91,7 @@ def sql(
 ) -> None:
     """Run SQL on the first shard that answers. Its views minutes, hours, days, dead_letters and
     ledger read every shard's rows; `--tables` lists all. `-o parquet` and `-o arrow` keep the types of
-    columns.
+    columns. A line on stderr names a shard of which every replica is behind.
 
     Example: dia query "SELECT tenant, sum(events) FROM minutes GROUP BY tenant"
     """
@@ -106,11 +108,14 @@ def sql(
         )
     ask = _as_columns(run, file) or partial(_as_rows, run)
     silent: list[str] = []
-    for replica in _replicas(run.settings):
+    groups = _groups(run.settings)
+    if not tables:
+        _mark_stale(run, groups)
+    for group in groups:
         with ExitStack() as opened:
-            opened.callback(replica.close)
+            opened.callback(group.close)
             try:
-                show = ask(replica, statement, opened)
+                show = group.ask(_question(ask, statement, opened))
             except ShardUnavailable as error:
                 silent.append(str(error))
                 continue
@@ -305,9 +310,11 @@ def _as_rows(run: Invocation, replica: Replica, statement: str, opened: ExitStac
     return lambda: run.printer().rows(unlike(columns), rows)
 
 
-def _as_columns(
-    run: Invocation, file: Path | None
-) -> Callable[[Replica, str, ExitStack], _Show] | None:
+def _question(ask: _Ask, statement: str, opened: ExitStack) -> Callable[[Replica], _Show]:
+    return lambda replica: ask(replica, statement, opened)
+
+
+def _as_columns(run: Invocation, file: Path | None) -> _Ask | None:
     form = _column_form(run, file)
     if form is None:
         return None
@@ -376,8 +383,18 @@ def _refused(error: StatementRefused, statement: str) -> UsageError:
     return refused
 
 
-def _replicas(settings: Settings) -> list[Replica]:
-    from streams.connect.sinks.clickhouse import require_shards, shard_replicas
+def _groups(settings: Settings) -> list[ReplicaGroup]:
+    from streams.connect.sinks.clickhouse import reading_groups, require_shards
 
     require_shards(settings)
-    return [replica for group in shard_replicas(settings) for replica in group]
+    return reading_groups(settings)
+
+
+def _mark_stale(run: Invocation, groups: Sequence[ReplicaGroup]) -> None:
+    """Before the answer: a replica may catch up while it is read. The views read every shard, each on a replica
+    that is not behind, where there is one."""
+    from streams.connect.sinks.replica_group import stale_shard
+
+    for shard, group in enumerate(groups):
+        if behind_s := group.look():
+            run.printer().warn(stale_shard(shard, behind_s))

@@ -6,6 +6,7 @@ delay. Where all lag, it reads the least delayed one."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from streams.connect.sinks.replica import Replica
@@ -15,6 +16,11 @@ from streams.core.rows.built_in_tables import RowsRefused
 T = TypeVar("T")
 
 READ_DELAY_MAX_S: Final = 5.0
+
+
+def stale_shard(shard: int, behind_s: float) -> str:
+    """What a command says beside an answer."""
+    return f"every replica of shard {shard} is behind: rows of the last {behind_s:.0f} s may be missing."
 
 
 class ReplicaGroup:
@@ -63,6 +69,14 @@ class ReplicaGroup:
         raise ShardUnavailable(
             "no replica took the request: " + "; ".join(str(failure) for failure in failures)
         )
+
+    def look(self) -> float:
+        """Ask the replicas for their delay: ``behind_s`` of an answer that they would give now. One replica is
+        not asked; 0 where none answers, as the question itself then fails."""
+        if self._delay_max_s is not None:
+            with suppress(ShardUnavailable):
+                self.ask(lambda _: None)
+        return self.behind_s
 
     @property
     def confirmed(self) -> bool:

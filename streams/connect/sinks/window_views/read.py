@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import reading_groups
+from streams.connect.sinks.replica_group import stale_shard
 from streams.connect.sinks.window_views.view import Rows, Statement, WindowPoints, WindowReading
 from streams.core.settings import Settings
 
@@ -20,9 +21,7 @@ def read(
     def ask(shard: int, statement: Statement) -> Rows:
         rows = groups[shard].ask(lambda replica: replica.query(*statement)[1])
         if behind_s := groups[shard].behind_s:
-            warn(
-                f"every replica of shard {shard} is behind: rows of the last {behind_s:.0f} s may be missing."
-            )
+            warn(stale_shard(shard, behind_s))
         return rows
 
     try:
