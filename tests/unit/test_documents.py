@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-import typer
-
 import streams.cli
 from streams.cli.invocation import Invocation
 
@@ -51,28 +48,29 @@ def _is_command(words: list[str], group: Any) -> bool:
     return True
 
 
+@cache
 def _anchors(document):
     """The anchors of a page's headings, as GitHub and the site make them."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", document.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_links_have_a_target(document):
+def test_links_have_a_target():
     """Links lead to existing files and headings."""
     missing = []
-    for link in LINK.findall(document.read_text()):
-        path, _, anchor = link.partition("#")
-        target = (document.parent / path) if path else document
-        if "://" in link:
-            continue
-        found = target.exists() and (not anchor or anchor in _anchors(target))
-        missing += [] if found else [link]
+    for document in DOCUMENTS:
+        for link in LINK.findall(document.read_text()):
+            path, _, anchor = link.partition("#")
+            target = (document.parent / path) if path else document
+            if "://" in link:
+                continue
+            found = target.exists() and (not anchor or anchor in _anchors(target))
+            missing += [] if found else [(_name(document), link)]
     assert missing == []
 
 
 def test_each_promise_of_security_names_its_tests():
-    """A promise that no test holds is a wish; `test_links_lead_somewhere` finds a test that is gone."""
+    """A promise that no test holds is a wish; `test_links_have_a_target` finds a test that is gone."""
     text = (ROOT / "SECURITY.md").read_text().partition("## Who is trusted with what")[2]
     table, _, points = text.partition("## What to know when running it")
     said = [row for row in table.splitlines() if row.startswith("| ")][1:]
@@ -83,18 +81,23 @@ def test_each_promise_of_security_names_its_tests():
     assert len(without) == len(WARNINGS)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_commands_and_targets_exist(document):
+@cache
+def _root() -> Any:
+    """The group of all commands: to build it takes a tenth of a second."""
+    return streams.cli.command()
+
+
+def test_commands_and_targets_exist():
     """Readers run the commands of a document."""
-    root = typer.main.get_command(streams.cli.build())
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     missing = []
-    for line in _code(document.read_text()):
-        if found := COMMAND.match(line):
-            words = found.group(1).split()[1:]
-            missing += [] if _is_command(words, root) else [found.group(1)]
-        if found := TARGET.match(line):
-            missing += [] if found.group(1) in targets else [f"make {found.group(1)}"]
+    for document in DOCUMENTS:
+        for line in _code(document.read_text()):
+            if found := COMMAND.match(line):
+                words = found.group(1).split()[1:]
+                missing += [] if _is_command(words, _root()) else [(document, found.group(1))]
+            if found := TARGET.match(line):
+                missing += [] if found.group(1) in targets else [(document, found.group())]
     assert missing == []
 
 
@@ -102,11 +105,6 @@ WHOLE = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(dia .+)")
 
 
 FIRST_STEPS = (ROOT / "README.md", ROOT / "docs" / "first_agent.md", ROOT / "docs" / "repair.md")
-
-
-@cache
-def _root() -> Any:
-    return streams.cli.command()
 
 
 def _fenced(text: str) -> list[str]:
@@ -123,9 +121,13 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_first_steps_parse(command):
+def test_commands_of_the_first_steps_parse():
     """A newcomer copies them: an option that is gone ends the first ten minutes."""
+    for command in COMMANDS:
+        _parse(command)
+
+
+def _parse(command):
     words = shlex.split(command, comments=True)
     ends = [words.index(sign) for sign in (">", "|", "&", "&&") if sign in words]
     words = words[1 : min(ends, default=len(words))]
@@ -155,12 +157,11 @@ def test_pages_that_the_code_names_exist():
 
 def test_messages_name_commands_that_exist():
     """An error ends with the next command, which must exist."""
-    root = typer.main.get_command(streams.cli.build())
     missing = {
         f"{path.relative_to(ROOT)}: {words}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         for words in re.findall(r"`(dia(?: [a-z]+)+)", path.read_text())
-        if not _is_command(words.split()[1:], root)
+        if not _is_command(words.split()[1:], _root())
     }
     assert missing == set()

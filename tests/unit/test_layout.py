@@ -8,9 +8,11 @@ import tokenize
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,6 +29,11 @@ FUNCTION_LINES_MAX = 70
 def _sources(*folders: str) -> Iterator[Path]:
     for folder in folders:
         yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text()
 
 
 def _committed() -> Iterator[Path]:
@@ -86,21 +93,27 @@ def test_modules_stay_within_their_budget():
     """One file holds one idea; a longer one is split."""
     over = []
     for path in _sources(*PACKAGES, "tests"):
-        count = len(path.read_text().splitlines())
+        count = len(_text(path).splitlines())
         if count > MODULE_LINES_MAX:
             over.append(f"{path.relative_to(ROOT)}: {count} lines")
     assert over == []
 
 
+def _long_functions(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES_MAX:
+                yield f"{node.lineno} {node.name}: {length}"
+
+
 def test_functions_stay_within_their_budget():
     """A function should fit on a screen."""
-    over = []
-    for path in _sources(*PACKAGES, "tests"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or node.lineno) - node.lineno + 1
-                if length > FUNCTION_LINES_MAX:
-                    over.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}")
+    over = [
+        f"{path.relative_to(ROOT)}:{one}"
+        for path in _sources(*PACKAGES, "tests")
+        for one in _facts(path).long_functions
+    ]
     assert over == []
 
 
@@ -115,7 +128,7 @@ def test_modules_that_comments_name_exist():
     missing = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in _sources(*PACKAGES)
-        for name in MODULE_NAMED.findall(path.read_text())
+        for name in MODULE_NAMED.findall(_text(path))
         if name not in ends and name != OF_A_NEW_PROJECT
     ]
     assert missing == []
@@ -148,10 +161,9 @@ def _is_event_name(event: ast.expr) -> bool:
 def test_log_events_are_constant_names():
     """Events are searched, counted and alerted on by name, so a name has no values in it."""
     wrong = [
-        f"{path.relative_to(ROOT)}:{event.lineno}"
+        f"{path.relative_to(ROOT)}:{line}"
         for path in _sources(*PACKAGES)
-        for event in _log_events(ast.parse(path.read_text()))
-        if not _is_event_name(event)
+        for line in _facts(path).unnamed_events
     ]
     assert wrong == []
 
@@ -249,32 +261,32 @@ def _texts(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def _of_the_built_in_app(source: str) -> list[str]:
-    """Imports and names of the built-in app's parts in ``source``."""
-    tree = ast.parse(source)
+def _of_the_built_in_app(tree: ast.AST) -> list[str]:
+    """Imports and names of the built-in app's parts."""
     found = [name for name in _imported(tree) if name.split(".")[0] in ("agents", "schemas")]
     names = {*built_in.topics, *built_in.agents, *(t.schema for t in built_in.topics.values())}
     return found + [text for text in _texts(tree) if any(name in text for name in names)]
 
 
-@pytest.mark.parametrize("path", [*_engine()], ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_engine_names_nothing_of_the_built_in_app(path):
+def test_the_engine_names_nothing_of_the_built_in_app():
     """The engine must treat the built-in app like any user's app."""
-    assert _of_the_built_in_app(path.read_text()) == []
+    found = {str(path.relative_to(ROOT)): _facts(path).of_the_built_in_app for path in _engine()}
+    assert {name: names for name, names in found.items() if names} == {}
 
 
 OF_THE_APP = {"agents", "schemas", "tables"}
 
 
-@pytest.mark.parametrize(
-    "path", [*_sources("streams")], ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_the_framework_imports_nothing_of_the_app(path):
+def test_the_framework_imports_nothing_of_the_app():
     """Else `streams` could not be installed without the app, whose names others have on the index."""
-    if path.relative_to(ROOT).parts[1] in TOOLS_OF_THE_BUILT_IN_APP:
-        return
-    found = {name.split(".")[0] for name in _imported(ast.parse(path.read_text()))}
-    assert found.isdisjoint(OF_THE_APP)
+    found = [
+        f"{name}: {imported}"
+        for path in _sources("streams")
+        if (name := path.relative_to(ROOT)).parts[1] not in TOOLS_OF_THE_BUILT_IN_APP
+        for imported in _facts(path).imported
+        if imported.split(".")[0] in OF_THE_APP
+    ]
+    assert found == []
 
 
 def test_the_built_in_app_is_declared_with_the_public_face():
@@ -304,7 +316,7 @@ def test_a_partition_knows_no_table_by_its_name():
     found = {
         path.stem
         for path in _engine()
-        if path.stem != "minute_windows" and re.search(_MINUTES, path.read_text())
+        if path.stem != "minute_windows" and re.search(_MINUTES, _text(path))
     }
     assert found == set(KNOW_MINUTE_WINDOWS)
 
@@ -312,8 +324,8 @@ def test_a_partition_knows_no_table_by_its_name():
 @pytest.mark.parametrize("name", NAMES_THE_BUILT_IN_APP)
 def test_every_exception_is_still_needed(name):
     """An unused exception would hide the next module that breaks the rule."""
-    source = (ROOT / name).read_text()
-    assert _of_the_built_in_app(source) or "agents.app" in source
+    path = ROOT / name
+    assert _facts(path).of_the_built_in_app or "agents.app" in _text(path)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +333,7 @@ def test_every_exception_is_still_needed(name):
 )
 def test_a_name_of_the_built_in_app_is_detected(source):
     """In an import, and in a concatenated text."""
-    assert _of_the_built_in_app(source) != []
+    assert _of_the_built_in_app(ast.parse(source)) != []
 
 
 def _public_classes(tree: ast.Module) -> Iterator[str]:
@@ -336,9 +348,33 @@ def test_no_two_public_classes_have_one_name():
     """A search for a name must find one class."""
     places: defaultdict[str, list[str]] = defaultdict(list)
     for path in _sources(*PACKAGES):
-        for name in _public_classes(ast.parse(path.read_text())):
+        for name in _facts(path).public_classes:
             places[name].append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+class Facts(NamedTuple):
+    """Of one source."""
+
+    long_functions: list[str]
+    unnamed_events: list[int]
+    """lines"""
+    imported: list[str]
+    of_the_built_in_app: list[str]
+    public_classes: list[str]
+
+
+@cache
+def _facts(path: Path) -> Facts:
+    """Each source is parsed once for all rules, because to parse all of them takes seconds."""
+    tree = ast.parse(_text(path))
+    return Facts(
+        [*_long_functions(tree)],
+        [event.lineno for event in _log_events(tree) if not _is_event_name(event)],
+        [*_imported(tree)],
+        _of_the_built_in_app(tree),
+        [*_public_classes(tree)],
+    )
 
 
 ROOMS_WITHOUT_AN_OUTBOX = (
@@ -379,7 +415,7 @@ def _matches(words: re.Pattern[str], *folders: str) -> list[str]:
     return [
         f"{path.relative_to(ROOT)}:{line}: {match.group()}"
         for path in _sources(*folders)
-        if words.search(source := path.read_text())  # to parse is much slower than to search
+        if words.search(source := _text(path))  # to parse is much slower than to search
         for line, text in _prose(source)
         for match in words.finditer(text)
     ]

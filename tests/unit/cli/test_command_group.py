@@ -47,13 +47,13 @@ def test_each_command_of_the_root_is_under_one_heading():
     assert sorted(listed) == sorted(ROOT.commands)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=" ".join)
-def test_each_page_has_an_example_that_parses(path):
+def test_each_page_has_an_example_that_parses():
     """Users copy examples."""
-    examples = list(_examples(path))
-    assert examples, "its docstring must end with `Example: dia ...`"
-    for words in examples:
-        assert _reached(words, Invocation()) == path
+    for path in PAGES:
+        examples = list(_examples(path))
+        assert examples, f"the docstring of {path} must end with `Example: dia ...`"
+        for words in examples:
+            assert _reached(words, Invocation()) == path
 
 
 def _examples(path):
@@ -89,12 +89,12 @@ def test_a_shell_completes_commands_and_options(monkeypatch, capsys, words, posi
     assert found in capsys.readouterr().out.split()
 
 
-@pytest.mark.parametrize("path", PAGES, ids=" ".join)
-def test_every_option_says_what_it_does(path):
+def test_every_option_says_what_it_does():
     """A name such as --late was explained nowhere."""
     bare = [
-        one.opts[0]
-        for one in PAGES[path].params
+        (*path, one.opts[0])
+        for path, page in PAGES.items()
+        for one in page.params
         if one.param_type_name == "option" and not one.help
     ]
     assert bare == []
@@ -105,19 +105,20 @@ FIXED = {("dia", "context", "list"), ("dia", "schemas", "list")}
 """They read declarations and files of this machine, which change by the user's own commands."""
 
 
-@pytest.mark.parametrize("path", PAGES, ids=" ".join)
-def test_each_command_takes_every_form_of_output(path):
+def test_each_command_takes_every_form_of_output():
     """`-o csv` of one command and not of the next is looked up each time."""
-    words = [one for one in next(_examples(path)) if one not in ("--json", "-o", "wide")]
-    at = words.index(path[-1]) + 1 if path[-1] in words else 2  # > dia query SQL
-    for form in OutputForm:
-        run = Invocation()
-        assert _reached([*words[:at], "-o", form, *words[at:]], run) == path
-        assert run.form is form
+    for path in PAGES:
+        words = [one for one in next(_examples(path)) if one not in ("--json", "-o", "wide")]
+        at = words.index(path[-1]) + 1 if path[-1] in words else 2  # > dia query SQL
+        for form in OutputForm:
+            run = Invocation()
+            assert _reached([*words[:at], "-o", form, *words[at:]], run) == path
+            assert run.form is form
 
 
-@pytest.mark.parametrize("path", PAGES, ids=" ".join)
-def test_each_command_that_shows_a_state_can_be_watched(path):
+def test_each_command_that_shows_a_state_can_be_watched():
     """An operator waits for a state beside another terminal."""
-    spelt = {spelling for param in PAGES[path].params for spelling in param.opts}
-    assert ("--watch" in spelt) == ((path[-1] in STATES and path not in FIXED) or path[-1] == "sql")
+    for path, page in PAGES.items():
+        spelt = {spelling for param in page.params for spelling in param.opts}
+        shows = (path[-1] in STATES and path not in FIXED) or path[-1] == "sql"
+        assert ("--watch" in spelt) == shows, path

@@ -50,25 +50,28 @@ def test_every_alert_has_its_runbook(rules):
     assert {path.stem for path in RUNBOOKS} == alerts
 
 
-@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
-def test_a_runbook_has_its_sections(path):
+def test_a_runbook_has_its_sections():
     """Operators look for the same heading in the same place."""
-    text = path.read_text()
-    assert text.startswith(f"# {path.stem}\n")
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    for path in RUNBOOKS:
+        text = path.read_text()
+        assert text.startswith(f"# {path.stem}\n"), path
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS, path
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_links_have_a_target(path):
+def test_links_have_a_target():
     """A moved page must not break links."""
-    links = [link for link in LINK.findall(path.read_text()) if "://" not in link]
-    assert [link for link in links if not (path.parent / link).exists()] == []
+    links = [
+        (path, link)
+        for path in DOCUMENTS
+        for link in LINK.findall(path.read_text())
+        if "://" not in link
+    ]
+    assert [(path, link) for path, link in links if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_commands_parse(path):
+def test_commands_parse():
     """A command that does not exist costs minutes during an incident."""
-    for line in _commands(path.read_text()):
+    for line in [line for path in DOCUMENTS for line in _commands(path.read_text())]:
         words = shlex.split(line)
         if words[0] == "dia":
             _parse(words)

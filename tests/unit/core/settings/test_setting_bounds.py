@@ -14,11 +14,6 @@ from streams.core.settings.contexts import stack_file
 from streams.core.settings.declared import Settings
 
 BOUNDED = [spec for spec in fields(Settings) if spec.metadata["low"] is not None]
-BOUNDS = [
-    pytest.param(spec, edge, id=f"{spec.name}-{edge}")
-    for spec in BOUNDED
-    for edge in ("low", "high")
-]
 
 
 def _step(spec) -> float:
@@ -30,9 +25,15 @@ def _read(home: Path, **values: object):
     return load({"DIA_HOME": str(home), **environ})
 
 
-@pytest.mark.parametrize(("spec", "edge"), BOUNDS)
-def test_a_bound_is_accepted_and_one_step_beyond_is_refused(spec, edge, tmp_path):
+@pytest.mark.parametrize("edge", ["low", "high"])
+def test_a_bound_is_accepted_and_one_step_beyond_is_refused(edge, tmp_path):
     """The range in the message is the range that applies."""
+    assert len(BOUNDED) > 50
+    for spec in BOUNDED:
+        _judge(spec, edge, tmp_path)
+
+
+def _judge(spec, edge, tmp_path):
     bound = spec.metadata[edge]
     value = bound if spec.type == "float" else int(bound)
     rest = {"session_timeout_s": 300} if spec.name == "commit_timeout_s" else {}
