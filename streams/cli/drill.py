@@ -13,6 +13,7 @@ import typer
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.region_drill import region
+from streams.cli.replica_drill import lose_replica
 from streams.cli.watchable import watchable
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     group.command("shard")(shard)
     group.command("backup")(backup)
     group.command("region")(region)
+    group.command("replica")(replica)
     group.command("list")(show)
     app.add_typer(group, name="drill")
 
@@ -79,6 +81,35 @@ def backup(ctx: typer.Context, name: Name = "") -> None:
     _tell(run, asyncio.run(_exclusively(run, lambda check: _restore(run, name, check))))
 
 
+def replica(
+    ctx: typer.Context,
+    *,
+    number: Annotated[
+        int | None,
+        typer.Option("--shard", metavar="N", help="Default: that of the oldest good drill."),
+    ] = None,
+    lost: Annotated[
+        int | None,
+        typer.Option(
+            "--replica",
+            metavar="N",
+            help="From 0, as in DIA_CLICKHOUSE_SHARDS; default: the last one.",
+        ),
+    ] = None,
+) -> None:
+    """Lose one replica of a shard on a copy: name the rows that only it has, have a scratch database
+    on its server take all rows from another replica, and compare.
+
+    The server needs room for a second copy of its rows; no row of the shard changes. RPO is how far the
+    other replica was behind. A good drill is kept as a record. Exit code 1 when the copy differs, 5
+    where a shard has one replica.
+
+    Example: dia drill replica --shard 1
+    """
+    run = invocation(ctx)
+    _tell(run, asyncio.run(_exclusively(run, lambda check: lose_replica(run, number, lost, check))))
+
+
 @watchable
 def show(ctx: typer.Context) -> None:
     """List the last good drill of each procedure and shard.
@@ -102,8 +133,9 @@ def _lose_shard(
 
     destination, manifests = chain_of(run, name)
     manifest = manifests[0]
-    chosen = next_shard(kept(destination), len(manifest.parts)) if number is None else number
-    if chosen >= len(manifest.parts):
+    shards = range(len(manifest.parts))
+    chosen = next_shard(kept(destination), shards) if number is None else number
+    if chosen not in shards:
         raise UsageError(f"backup {manifest.name} has no shard {chosen}.")
     record = asyncio.run(_drilled(run, manifest, chosen, check))
     keep(destination, record)
@@ -250,13 +282,24 @@ def _tell(run: Invocation, record: DrillRecord | None) -> None:
         printer.say("the newest good drill is not old enough for another one.")
     else:
         printer.rows(_COLUMNS, [_row(record)], _DETAIL)
-        lost = ", ".join(f"{rows} of {table}" for table, rows in record.lost.items())
-        printer.say(
+        printer.say(_said(record))
+
+
+def _said(record: DrillRecord) -> str:
+    lost = ", ".join(f"{rows} of {table}" for table, rows in record.lost.items()) or "none"
+    if record.procedure == "shard":
+        return (
             f"after a loss, rows would be back in {record.rto_s:.0f} s; windows whole as far as the log "
-            f"reaches. Facts acknowledged since the backup would be lost: {lost or 'none'}."
-            if record.procedure == "shard"
-            else f"rows would be back in {record.rto_s:.0f} s, as of {record.rpo_s:.0f} s before the drill."
+            f"reaches. Facts acknowledged since the backup would be lost: {lost}."
         )
+    if record.procedure == "replica":
+        return (
+            f"after a loss, a new replica would have all rows in {record.rto_s:.0f} s, from one that is "
+            f"{record.rpo_s:.0f} s behind. Rows that only the lost one has: {lost}."
+        )
+    return (
+        f"rows would be back in {record.rto_s:.0f} s, as of {record.rpo_s:.0f} s before the drill."
+    )
 
 
 def _row(one: DrillRecord) -> tuple[Any, ...]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 OPERATIONS: Final = frozenset(
     {
         "backup create", "backup prune", "backup restore", "cache invalidate", "dlq breaker reset",
-        "dlq discard", "dlq park", "dlq renew", "drill backup", "drill shard", "loadtest run",
+        "dlq discard", "dlq park", "dlq renew", "drill backup", "drill replica", "drill shard",
+        "loadtest run",
         "migrate apply", "policy changed", "rebuild", "region failback", "region failover",
         "region init", "replay cancel", "replay pause", "replay resume", "replay run",
         "replay submit", "shards apply", "shards cancel", "shards move", "shards pace",

@@ -57,6 +57,11 @@ _INSERT = {
 _DELAY = (
     "SELECT toFloat64(max(absolute_delay)) FROM system.replicas WHERE database = currentDatabase()"
 )
+_TAKEN = {
+    # One insert may have the rows of every day.
+    "max_partitions_per_insert_block": 0
+}
+_PIECE_BYTES = 1 << 20
 _READ_ONLY = {"readonly": 2}
 """2: settings may change, data may not"""
 _ARROW = {**_READ_ONLY, "output_format_arrow_string_as_string": 1}
@@ -167,6 +172,29 @@ class Replica:
     def columns(self, sql: str) -> pa.Table:
         with self._told():
             return self._client().query_arrow(sql)
+
+    def take(self, table: str, columns: Sequence[str], source: Replica, sql: str) -> None:
+        """Insert what ``sql`` answers on another server, at least one row, piece by piece and undecoded. Also
+        raises `RowsUnfit`, and the errors of both servers."""
+        with self._told(statement=False):
+            self._client().raw_insert(
+                table,
+                column_names=columns,
+                insert_block=source._pieces(sql),
+                settings=_TAKEN,
+                fmt="Native",
+            )
+
+    def _pieces(self, sql: str) -> Iterator[bytes]:
+        with self._told():
+            answer = self._client().raw_stream(sql, settings=_READ_ONLY, fmt="Native")
+        with closing(answer):
+            while True:
+                with self._told():
+                    piece = answer.read(_PIECE_BYTES)
+                if not piece:
+                    return
+                yield piece
 
     def delay_s(self) -> float:
         """Replication delay of the server's tables; 0 without replication."""

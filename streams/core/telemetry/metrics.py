@@ -302,7 +302,8 @@ class ScheduleMetrics:
         self.drill_age = declare.gauge(
             "drill_age_seconds",
             "Time since the last good drill of a procedure began; infinite while none is known, 0 in "
-            "processes that do not lead and without DIA_BACKUP_TO; of a region, also without DIA_REGION.",
+            "processes that do not lead and without DIA_BACKUP_TO; of a region, also without DIA_REGION; of a "
+            "replica, also where no shard has two.",
             ("procedure",),
         )
 

@@ -1,8 +1,9 @@
 """The scheduled drill: runs `dia drill shard` in its own process, as the backup does.
 
 The records beside the backups say which drill is due: so one that was made by hand counts, and one
-that failed is tried again after `LOOK_INTERVAL_S`. A drill of a region takes two stacks of its own, so an
-operator runs it; here only its age is shown.
+that failed is tried again after `LOOK_INTERVAL_S`. A drill of a region takes two stacks of its own, and one
+of a replica the disk of a server that has all rows already, so an operator runs them; here only their ages are
+shown.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from streams.engine.schedule.ledger_audit import environment, output_of, why
 
 NAME = "drill"
 LOOK_INTERVAL_S = 3600.0
-PROCEDURES = ("shard", "backup", "region")
+PROCEDURES = ("shard", "backup", "region", "replica")
 
 
 def scheduled_drill(settings: Settings, clock: Clock, metrics: Metrics) -> ScheduledJob:
     command = [sys.executable, "-m", "streams", "--json", "--quiet", "drill", "shard", "--if-due"]
 
-    one_region = not settings.region
+    never = {
+        "region": not settings.region,
+        "replica": all(len(replicas) < 2 for replicas in settings.shards()),
+    }
 
     async def work(run: int) -> Findings:
         return read_drilled(*await output_of(command, environment(settings)))
@@ -39,7 +43,7 @@ def scheduled_drill(settings: Settings, clock: Clock, metrics: Metrics) -> Sched
 
         def age_s(procedure: str) -> float:
             began_ms = newest_ms.get(procedure)
-            if not leads or (one_region and procedure == "region"):
+            if not leads or never.get(procedure, False):
                 return 0.0
             return math.inf if began_ms is None else (clock.now_ms() - began_ms) / 1000
 

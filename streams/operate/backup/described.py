@@ -37,11 +37,17 @@ def described(settings: Settings, app: App, known: KnownMaps) -> BackedUp:
                 }
             ),
         ),
-        tables={
-            **{f"{name}_local": table.ttl_days for name, table in app.clickhouse_tables.items()},
-            **{f"{name}_local": days for name, days in _kept_days(settings).items()},
-        },
+        tables=kept_days(app, settings),
     )
+
+
+def kept_days(app: App, settings: Settings) -> dict[str, int | None]:
+    """As `BackedUp.tables`."""
+    windows = _kept_days(settings)
+    return {
+        **{f"{name}_local": table.ttl_days for name, table in app.clickhouse_tables.items()},
+        **{f"{name}_local": days for name, days in windows.items()},
+    }
 
 
 def described_maps(known: KnownMaps) -> list[ManifestMap]:

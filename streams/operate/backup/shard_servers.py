@@ -40,7 +40,8 @@ def reading_servers(
 ) -> list[ClickHouseBackups]:
     """One of each shard: the first that answers, and is not behind. Raises
     `DependencyUnreachable`, and `RefusedBySafety` for a server without a claim."""
-    return [_server(settings, _first(group), check) for group in shard_replicas(settings, known)]
+    groups = shard_replicas(settings, known)
+    return [backup_server(settings, _first(group), check) for group in groups]
 
 
 def _first(group: Sequence[Replica]) -> Replica:
@@ -68,7 +69,9 @@ def _first(group: Sequence[Replica]) -> Replica:
     raise DependencyUnreachable(" ".join(failures))
 
 
-def _server(settings: Settings, replica: Replica, check: Callable[[], None]) -> ClickHouseBackups:
+def backup_server(
+    settings: Settings, replica: Replica, check: Callable[[], None]
+) -> ClickHouseBackups:
     return ClickHouseBackups(
         replica,
         settings.clickhouse_database,
@@ -153,6 +156,6 @@ def filled_shards(
         servers = [server for server in found if server.shard == part.shard]
         names = [table.form.name for table in part.tables]
         preparation = ShardPreparation(servers, settings.clickhouse_database, names)
-        server = _server(settings, servers[0].replica, check)
+        server = backup_server(settings, servers[0].replica, check)
         shards.append(FilledShard(server, preparation, servers[0].migrator.checksums()))
     return shards

@@ -16,14 +16,15 @@ class DrillRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Of a region: ``restore_s`` is the time from the loss to the first event that the other region
     accepted, ``rpo_s`` the age of the oldest record that its mirror had not taken, and ``lost``
-    these records by partition and offset; they came back with the lost region."""
+    these records by partition and offset; they came back with the lost region. Of a replica: how long another
+    one took to be copied, how far it was behind, and rows that only the lost one had, by table."""
 
     procedure: str
     """``shard``, ``backup`` or ``region``"""
     shard: int | None
     """None: every shard, or a region"""
     backup: str
-    """"" of a region"""
+    """"" of a region and of a replica"""
     began_ms: int
     rows: int
     """of the copy; of a region, events"""
@@ -66,7 +67,9 @@ def newest_ms(records: Sequence[DrillRecord], procedure: str) -> int | None:
     return max((one.began_ms for one in records if one.procedure == procedure), default=None)
 
 
-def next_shard(records: Sequence[DrillRecord], shards: int) -> int:
-    """The one whose last good drill is oldest; one without a record before all."""
-    began = {one.shard: one.began_ms for one in records if one.procedure == "shard"}
-    return min(range(shards), key=lambda shard: (began.get(shard, 0), shard))
+def next_shard(
+    records: Sequence[DrillRecord], shards: Sequence[int], procedure: str = "shard"
+) -> int:
+    """The one of ``shards`` whose last good drill is oldest; one without a record before all."""
+    began = {one.shard: one.began_ms for one in records if one.procedure == procedure}
+    return min(shards, key=lambda shard: (began.get(shard, 0), shard))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from streams.core.clock import VirtualClock
@@ -11,7 +12,7 @@ from streams.core.errors import JobProcessFailed
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.schedule.job import Findings
-from streams.engine.schedule.scheduled_drill import read_drilled, scheduled_drill
+from streams.engine.schedule.scheduled_drill import PROCEDURES, read_drilled, scheduled_drill
 
 
 def test_each_procedure_has_an_age_and_none_is_infinite():
@@ -24,27 +25,36 @@ def test_each_procedure_has_an_age_and_none_is_infinite():
 
     job.show(None, True)
     assert (age("shard"), age("backup")) == (math.inf, math.inf)
-    job.show(Findings(0, {"shard": 9_000_000, "backup": None, "region": None}), True)
+    job.show(Findings(0, {**dict.fromkeys(PROCEDURES), "shard": 9_000_000}), True)
     clock.jump_wall(60_000)
     assert (age("shard"), age("backup")) == (1060, math.inf)
     job.show(None, False)
     assert (age("shard"), age("backup")) == (0, 0)
 
 
-@pytest.mark.parametrize(("region", "age_s"), [("", 0), ("east", math.inf)])
-def test_a_drill_of_a_region_is_missed_only_where_there_are_regions(region, age_s):
-    """One region alone has no drill to make, and its alert must not fire."""
+@pytest.mark.parametrize(
+    ("procedure", "given", "age_s"),
+    [
+        ("region", {}, 0),
+        ("region", {"region": "east"}, math.inf),
+        ("replica", {"clickhouse_shards": "http://a:1,http://b:1"}, 0),
+        ("replica", {"clickhouse_shards": "http://a:1|http://b:1"}, math.inf),
+    ],
+)
+def test_a_drill_is_missed_only_where_it_can_be_made(procedure, given, age_s):
+    """One region alone, and shards of one replica, have no drill to make, and its alert must not fire."""
     metrics = Metrics()
-    settings = Settings(backup_to="s3://x/y", region=region)
+    settings = Settings(backup_to="s3://x/y", clickhouse_cluster="dia", **given)
     scheduled_drill(settings, VirtualClock(10_000_000), metrics).show(None, True)
-    asked = ("dia_drill_age_seconds", {"procedure": "region"})
+    asked = ("dia_drill_age_seconds", {"procedure": procedure})
     assert metrics.registry.get_sample_value(*asked) == age_s
 
 
 def test_only_a_command_that_ended_well_counts():
     """A drill that found a difference leaves the age of the last good one."""
-    said = b'{"done": null, "newest_ms": {"shard": 5, "backup": null, "region": 7}}'
-    assert read_drilled(0, said, b"").detail == {"shard": 5, "backup": None, "region": 7}
+    newest_ms = {**dict.fromkeys(PROCEDURES), "shard": 5, "region": 7}
+    said = msgspec.json.encode({"done": None, "newest_ms": newest_ms})
+    assert read_drilled(0, said, b"").detail == newest_ms
     for code, report in ((1, said), (0, b""), (0, b'{"newest_ms": {"shard": 5}}')):
         with pytest.raises(JobProcessFailed, match="would not come back whole"):
             read_drilled(code, report, b"talk\nwould not come back whole")

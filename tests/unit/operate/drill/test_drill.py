@@ -98,7 +98,7 @@ def test_records_are_those_of_the_last_good_drills(tmp_path):
     """The schedule takes the shard whose drill is oldest."""
     backups = Backups(tmp_path)
     record = Drilled(tmp_path / "other", Compared()).run()
-    assert next_shard([], 2) == 0
+    assert next_shard([], range(2)) == 0
     keep(backups.destination, record)
     later = msgspec.structs.replace(record, shard=0, began_ms=record.began_ms + 1)
     keep(backups.destination, later)
@@ -106,7 +106,8 @@ def test_records_are_those_of_the_last_good_drills(tmp_path):
     found = kept(backups.destination)
     assert found == [later, record]
     assert (newest_ms(found, "shard"), newest_ms(found, "backup")) == (later.began_ms, None)
-    assert (next_shard(found, 2), next_shard(found, 3)) == (1, 2)
+    assert (next_shard(found, range(2)), next_shard(found, range(3))) == (1, 2)
+    assert next_shard(found, [1, 2], "replica") == 1
 
 
 def test_the_range_is_of_whole_days_around_the_backup(tmp_path):
