@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
@@ -181,7 +182,9 @@ def build() -> typer.Typer:
     return app
 
 
+@cache
 def command() -> Any:
+    """Built once for all commands that a process runs, because it takes 0.1 s of CPU."""
     return log_operations(accept_everywhere(typer.main.get_command(build())))
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in NEEDED:
         import_module(name)
-    cli.build()
+    cli.command()
     # In parallel: a worker that needs them earlier waits for them.
     threading.Thread(target=kernels.prepare, daemon=True).start()
     _import_app(sys.argv[1])

@@ -81,12 +81,6 @@ def test_each_promise_of_security_names_its_tests():
     assert len(without) == len(WARNINGS)
 
 
-@cache
-def _root() -> Any:
-    """The group of all commands: to build it takes a tenth of a second."""
-    return streams.cli.command()
-
-
 def test_commands_and_targets_exist():
     """Readers run the commands of a document."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -95,7 +89,11 @@ def test_commands_and_targets_exist():
         for line in _code(document.read_text()):
             if found := COMMAND.match(line):
                 words = found.group(1).split()[1:]
-                missing += [] if _is_command(words, _root()) else [(document, found.group(1))]
+                missing += (
+                    []
+                    if _is_command(words, streams.cli.command())
+                    else [(document, found.group(1))]
+                )
             if found := TARGET.match(line):
                 missing += [] if found.group(1) in targets else [(document, found.group())]
     assert missing == []
@@ -131,7 +129,8 @@ def _parse(command):
     words = shlex.split(command, comments=True)
     ends = [words.index(sign) for sign in (">", "|", "&", "&&") if sign in words]
     words = words[1 : min(ends, default=len(words))]
-    context, group = _root().make_context("dia", words, obj=Invocation()), _root()
+    group = streams.cli.command()
+    context = group.make_context("dia", words, obj=Invocation())
     while hasattr(group, "commands"):
         rest = [*context._protected_args, *context.args]
         name, group, rest = group.resolve_command(context, rest)
@@ -162,6 +161,6 @@ def test_messages_name_commands_that_exist():
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         for words in re.findall(r"`(dia(?: [a-z]+)+)", path.read_text())
-        if not _is_command(words.split()[1:], _root())
+        if not _is_command(words.split()[1:], streams.cli.command())
     }
     assert missing == set()

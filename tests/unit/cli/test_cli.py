@@ -32,8 +32,14 @@ def _run_raising(monkeypatch, error: BaseException) -> int:
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr(streams.cli, "build", lambda: app)
+    root = accept_everywhere(typer.main.get_command(app))
+    monkeypatch.setattr(streams.cli, "command", lambda: root)
     return main(["fails"])
+
+
+def test_a_process_that_runs_many_commands_builds_them_once():
+    """To build them takes a tenth of a second, which each call in a process paid: a notebook, a test, a standby."""
+    assert streams.cli.command() is streams.cli.command()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from functools import cache
 from pathlib import Path
 
 import pytest
 import typer
 
 import streams.cli
+from streams.cli.invocation import Invocation
 
 FOLDER = Path(__file__).parents[3] / "ops"
 RUNBOOKS = sorted((FOLDER / "runbooks").glob("*.md"))
@@ -29,15 +29,10 @@ def _commands(text):
     return [line for line in blocks.splitlines() if line.strip() and not line.startswith("#")]
 
 
-@cache
-def _dia():
-    return typer.main.get_command(streams.cli.build())
-
-
 def _parse(words):
     """Parse ``words`` like the real command, without running it. Raises UsageError."""
-    command = _dia()
-    context = command.make_context("dia", list(words[1:]))
+    command = streams.cli.command()
+    context = command.make_context("dia", list(words[1:]), obj=Invocation())
     while hasattr(command, "commands"):
         rest = [*context._protected_args, *context.args]
         name, command, rest = command.resolve_command(context, rest)
