@@ -35,6 +35,21 @@ MARKER_DELAY_S = 0.03
 that reads right after a commit fails in memory, too."""
 
 
+OF_OWN_CODE = ("replay", "reset", "schedule")
+"""Folders about code of dia over a broker. The tests of the brokers themselves are in this folder; there both always
+run. Of these folders `make test` runs on Kafka only the tests that depend on what a broker does at the same time: a
+fence, a rebalance, a deleted topic, a commit whose markers come late. `make test-faults` runs all of them on Kafka."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the other tests of these folders on Kafka as long."""
+    for item in items:
+        named = item.name.partition("[")[2].rstrip("]").split("-")
+        of_own_code = item.path.parts[-3] == "contract" and item.path.parts[-2] in OF_OWN_CODE
+        if of_own_code and "kafka" in named and not item.get_closest_marker("on_kafka"):
+            item.add_marker("long")
+
+
 class Recorder:
     """A rebalance listener that seeks each new partition, as the engine does, and records the
     calls."""

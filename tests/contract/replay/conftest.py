@@ -139,7 +139,7 @@ class Lot:
                 found = await self._read(topic)
                 if len(found) >= (count or 0):
                     return found
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)  # each look opens a reader
 
     async def _read(self, topic: str) -> list[tuple[int, bytes | None, bytes | None, dict]]:
         reader, found = await self.broker.reader(), []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from streams.operate.replay.journal.control import dispose
 from streams.operate.replay.journal.dispositions import ReplayDisposition
 from streams.operate.replay.run import disposition_publisher
@@ -25,6 +27,7 @@ async def _dispose(lot, disposition, actor="ann", pages=None):
     )
 
 
+@pytest.mark.on_kafka
 async def test_a_discarded_letter_stays_in_the_queue_and_is_shown_as_discarded(lot):
     """A decision is recorded; it deletes nothing."""
     await lot.bury(b"{", b"[")

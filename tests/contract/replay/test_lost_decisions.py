@@ -100,6 +100,7 @@ async def test_a_complete_journal_refuses_the_recovery_command(lot, decided):
     assert log.high_watermark == end
 
 
+@pytest.mark.on_kafka
 async def test_an_aborted_decision_whose_offset_was_committed_leaves_the_letter_open(lot):
     """Kafka committed the offset but aborted the journal entry and the replayed event. So nothing
     is lost, and the letter can be decided again without --lost-decisions."""

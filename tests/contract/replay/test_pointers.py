@@ -25,6 +25,7 @@ async def pointer(lot):
     return letter
 
 
+@pytest.mark.on_kafka
 async def test_a_pointed_record_is_fetched_from_its_topic_and_replayed(lot, pointer):
     """A record too large for the DLQ can still be repaired and replayed."""
     result = await lot.run((await lot.plan()).plan)
@@ -34,6 +35,7 @@ async def test_a_pointed_record_is_fetched_from_its_topic_and_replayed(lot, poin
     assert headers["dia.replay.id"] == pointer.id.encode()
 
 
+@pytest.mark.on_kafka
 async def test_a_deleted_record_is_reported_as_lost(lot, pointer):
     """The topic's retention may have deleted it: a plan must not promise a replay."""
     admin = await lot.broker.admin()

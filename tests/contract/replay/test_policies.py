@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.operate.replay.agent.agent import ReplayAgent
@@ -135,6 +137,7 @@ async def test_a_policy_does_not_repeat_a_cancelled_plan_even_after_a_restart(lo
     assert [standing.letters for standing in found.values()] == [1]
 
 
+@pytest.mark.on_kafka
 async def test_two_agents_that_both_believe_to_lead_replay_nothing_twice(lot):
     """After a pause of its host, an agent may not know yet that another one was elected."""
     await lot.bury(*[lot.event(n) for n in range(4)], code=AWAY)
@@ -150,6 +153,7 @@ async def test_two_agents_that_both_believe_to_lead_replay_nothing_twice(lot):
     assert values == [lot.event(n) for n in range(4)]
 
 
+@pytest.mark.on_kafka
 async def test_a_policy_starts_again_in_a_recreated_queue(lot):
     """Plan ends and scan positions are offsets of the deleted queue: kept, they would make the
     policy skip new letters."""

@@ -30,6 +30,7 @@ async def test_decisions_of_a_deleted_queue_are_not_inherited(lot, letters):
         await lot.plan()
 
 
+@pytest.mark.on_kafka
 async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot):
     """The command in the error message must solve the problem."""
     await decide_and_purge(lot)
@@ -48,6 +49,7 @@ async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot
     assert [decision.plan for decision in decisions] in ([], [draft.plan.id])
 
 
+@pytest.mark.on_kafka
 async def test_a_plan_of_a_deleted_queue_does_not_run_on_the_recreated_one(lot):
     """Its offsets hold other letters, which no operator has seen in the plan."""
     await lot.bury(lot.event(1), lot.event(2))

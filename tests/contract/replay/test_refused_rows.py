@@ -55,6 +55,7 @@ def stored(lot):
     return [(found["w"], found["n"], found["s1"]) for found in lot.shards.rows("m1", 1)]
 
 
+@pytest.mark.on_kafka
 async def test_a_refused_row_is_inserted_after_a_repair_and_not_sent_to_the_topic(lot, row):
     """A row is no event: as a record of the source topic it would become a dead letter again."""
     draft = await lot.plan()

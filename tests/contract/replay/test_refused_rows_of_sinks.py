@@ -89,6 +89,7 @@ async def test_two_equal_rows_are_both_stored(lot, shelf):
     assert shelf.rows == [row(), row()]
 
 
+@pytest.mark.on_kafka
 async def test_a_row_stored_before_a_crash_is_retried_under_the_same_name(lot, shelf, monkeypatch):
     """The sink stores the row before the transaction commits: a crash between them must leave one
     copy."""

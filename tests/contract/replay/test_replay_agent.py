@@ -44,6 +44,7 @@ async def states(lot, plan, *wanted):
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.on_kafka
 async def test_a_submitted_plan_runs_in_the_name_of_its_submitter(lot):
     """The audit trail names the person or the policy that submitted the plan."""
     await lot.bury(*[lot.event(n) for n in range(5)])
@@ -69,6 +70,7 @@ async def test_plans_submitted_in_sequence_run_in_turn(lot):
     assert len(await lot.read(lot.source.name, 2)) == 2
 
 
+@pytest.mark.on_kafka
 async def test_a_paused_plan_is_resumed_by_another_agent_after_the_first_died(lot):
     """The plan's state is in the journal, so any agent can resume it."""
     await lot.bury(*[lot.event(n) for n in range(3)])

@@ -27,6 +27,7 @@ def misnamed(number: int) -> bytes:
     )
 
 
+@pytest.mark.on_kafka
 async def test_a_replayed_record_is_the_failed_one_with_its_provenance(lot):
     """Bytes, partition and allowed headers are the same; the provenance serves a second failure."""
     kept, steering = ("traceparent", b"00-1"), ("mm2-offset-syncs", b"x")
@@ -66,6 +67,7 @@ async def test_a_plan_predicts_its_run_and_a_second_run_does_nothing(lot):
     assert len(await lot.read(lot.source.name)) == 5
 
 
+@pytest.mark.on_kafka
 async def test_overlapping_plans_replay_nothing_twice(lot):
     """Two operators may handle the same incident."""
     await lot.bury(*[lot.event(n) for n in range(20)])
@@ -82,6 +84,7 @@ async def test_overlapping_plans_replay_nothing_twice(lot):
     assert third.lines[0].excluded == {"already_replayed": 20}
 
 
+@pytest.mark.on_kafka
 async def test_a_paused_plan_resumes_where_it_stopped(lot):
     """Pausing fences the running process: two processes never decide on one letter."""
     await lot.bury(*[lot.event(n) for n in range(40)])

@@ -71,7 +71,7 @@ async def _letters(line: Any) -> list[dict[str, Any]]:
         ]
 
 
-@pytest.mark.parametrize("folder", ["kept", "new"])
+@pytest.mark.parametrize("folder", ["kept", pytest.param("new", marks=pytest.mark.on_kafka)])
 async def test_a_partition_goes_on_once_the_rows_are_dropped(
     line: Any, folder: str, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("folder", ["kept", "new"])
+@pytest.mark.parametrize("folder", ["kept", pytest.param("new", marks=pytest.mark.on_kafka)])
 @pytest.mark.parametrize("code", STOPS)
 async def test_a_stopped_partition_is_reset_and_goes_on(
     line: Any, code: str, folder: str, tmp_path: Path
@@ -122,6 +122,7 @@ async def test_an_offset_moved_back_by_an_operator_counts_nothing_twice(
     await line.count(25)
 
 
+@pytest.mark.on_kafka
 async def test_dead_letters_of_a_deleted_and_a_new_topic_are_both_kept(line: Any) -> None:
     """Both have offset 0: the row of the new one must not replace the row of the old one."""
     await line.start()
@@ -154,6 +155,7 @@ async def test_an_epoch_out_of_range_is_refused(line: Any, monkeypatch) -> None:
         await line.planned()
 
 
+@pytest.mark.on_kafka
 async def test_a_worker_that_takes_the_partition_back_wins(line: Any) -> None:
     """Fencing decides between a reset and a live worker; the loser changes nothing."""
     await run_to(line, 5)
@@ -212,6 +214,7 @@ async def test_the_message_warns_when_counted_records_are_read_again(line: Any) 
     assert any("Offsets 0 to 4 were counted before" in sentence for sentence in sentences)
 
 
+@pytest.mark.on_kafka
 async def test_a_second_reset_raises_the_epoch_again(line: Any) -> None:
     """The committed offset carries the epoch, so it survives the loss of the changelog: two losses
     raise it twice."""

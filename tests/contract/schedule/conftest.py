@@ -93,7 +93,7 @@ class Electorate:
         """The journal of this test, once ``holds(journal)`` is true."""
         async with asyncio.timeout(PATIENCE_S):
             while not holds(said := await self.journal()):  # noqa: ASYNC110 - a log notifies no waiter
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)  # each look opens a reader
         return said
 
     async def journal(self) -> list[Entry]:

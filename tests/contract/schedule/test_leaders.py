@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from agents.app import app
 from streams.connect.broker.opened import opened
 from streams.engine.schedule.job import Findings
@@ -15,6 +17,7 @@ def _ended(journal):
     return [entry for entry in journal if entry.kind == "ended"]
 
 
+@pytest.mark.on_kafka
 async def test_one_of_two_leads_and_the_other_takes_over(electorate):
     """One leader runs the job, however many processes could; the next leader continues with the
     next run number."""
@@ -35,6 +38,7 @@ async def test_one_of_two_leads_and_the_other_takes_over(electorate):
     assert began == list(range(1, len(began) + 1))
 
 
+@pytest.mark.on_kafka
 async def test_a_fenced_leader_neither_ends_a_run_nor_keeps_leading(electorate):
     """A leader that was paused during an election does not know that it lost its lease: its writes must be
     refused."""
@@ -90,6 +94,7 @@ def _found(electorate, name):
     return registry.get_sample_value("dia_schedule_findings", {"job": electorate.job})
 
 
+@pytest.mark.on_kafka
 async def test_an_uncommitted_entry_is_ignored(electorate):
     """A leader that dies inside a transaction leaves no entry for the next one."""
     dead = electorate.broker.transactional_producer(leader_id(app.topology))
@@ -104,6 +109,7 @@ async def test_an_uncommitted_entry_is_ignored(electorate):
     await dead.close()
 
 
+@pytest.mark.on_kafka
 async def test_a_candidate_that_does_not_return_leaves_its_group(electorate):
     """Its group would rebalance only when its session is over, and the leader would change once more."""
 
