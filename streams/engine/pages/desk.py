@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Protocol
+from urllib.parse import unquote
 
 import structlog
 from starlette.routing import compile_path
@@ -92,10 +93,11 @@ class PageDesk:
     def _page(self, request: PageRequest) -> tuple[Page, PageRequest]:
         allowed: set[str] = set()
         for pattern, page in self._pages:
-            if (found := pattern.match(request.path)) is None:
+            if (found := pattern.match(request.sent_path)) is None:
                 continue
             if request.method in page.methods:
-                return page, replace(request, match_info=found.groupdict())
+                parts = {name: unquote(part) for name, part in found.groupdict().items()}
+                return page, replace(request, match_info=parts)
             allowed.update(page.methods)
         if allowed:
             raise BadRequest(f"{request.path} answers {', '.join(sorted(allowed))}")

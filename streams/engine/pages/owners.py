@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import httpx
 import structlog
@@ -122,7 +121,7 @@ async def _asked(base: str, request: PageRequest) -> PageResponse | None:
         async with httpx.AsyncClient(timeout=ANSWER_S, mounts=DIRECT) as client:
             answer = await client.request(
                 request.method,
-                f"{base.rstrip('/')}{quote(request.path)}",
+                f"{base.rstrip('/')}{request.sent_path}",
                 params=dict(request.query),
                 content=request.body,
                 headers=headers | {FORWARDED: "1"},

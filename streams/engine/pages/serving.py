@@ -12,6 +12,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import quote, unquote_to_bytes
 
 import structlog
 from starlette.applications import Starlette
@@ -119,6 +120,7 @@ class PageSite:
                 PageRequest(
                     method=request.method,
                     path=request.scope["path"],
+                    encoded=_encoded(request.scope.get("raw_path", b"")),
                     query=dict(request.query_params),
                     headers=dict(request.headers),
                     body=await _body(request),
@@ -153,6 +155,12 @@ class PageSite:
             yield
         finally:
             self._running.give(part)
+
+
+def _encoded(raw_path: bytes) -> str:
+    """Each part in one spelling, however a client encodes it."""
+    parts = raw_path.partition(b"?")[0].split(b"/")
+    return "/".join(quote(unquote_to_bytes(part), safe="") for part in parts)
 
 
 async def _body(request: Request) -> bytes:

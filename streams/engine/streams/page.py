@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -28,7 +29,8 @@ READING = frozenset({"GET", "HEAD"})
 @dataclass(frozen=True)
 class PageRequest:
     """A client's request. ``match_info``: the named parts of the path. ``tenant``: that of the
-    token; None: the token is for all."""
+    token; None: the token is for all. ``encoded``: the path as it was sent, where %2F is a slash
+    inside of a part; "": ``path`` has no such slash."""
 
     method: str
     path: str
@@ -37,6 +39,12 @@ class PageRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     tenant: str | None = None
+    encoded: str = ""
+
+    @property
+    def sent_path(self) -> str:
+        """Percent-encoded."""
+        return self.encoded or quote(self.path)
 
     async def read(self) -> bytes:
         return self.body

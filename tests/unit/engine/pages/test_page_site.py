@@ -85,6 +85,8 @@ async def test_a_page_is_answered_to_a_valid_token(tmp_path):
             assert answered.json() == {"path": "/a/b", "query": {"x": "1"}, "tenant": tenant}
             assert answered.headers["cache-control"] == "no-store"
             assert answered.headers["x-content-type-options"] == "nosniff"
+        await client.get("/a/%62%2Fc%20d?x=%2F", headers=_token(tmp_path))
+        assert (desk.asked[-1].path, desk.asked[-1].encoded) == ("/a/b/c d", "/a/b%2Fc%20d")
 
 
 async def test_refusals_are_problem_documents(tmp_path):
@@ -170,7 +172,11 @@ async def test_a_request_is_forwarded_to_the_owner_with_the_clients_token(tmp_pa
         _worker_file(tmp_path, 1, port)
         shown = {name.lower(): text for name, text in _token(tmp_path).items()}
         request = PageRequest(
-            "POST", "/a/b?c=1#d%e ü", query={"x": "1 2"}, headers=shown | {"cookie": "c"}, body=b"!"
+            *("POST", "/a/b?c=1#d%e ü/"),
+            query={"x": "1 2"},
+            headers=shown | {"cookie": "c"},
+            body=b"!",
+            encoded="/a/b%3Fc%3D1%23d%25e%20%C3%BC%2F",
         )
         answered = await WorkersHere(tmp_path, 0, "127.0.0.1").ask(
             KeyPlace("g", "orders", 3), request
@@ -178,6 +184,7 @@ async def test_a_request_is_forwarded_to_the_owner_with_the_clients_token(tmp_pa
         assert answered.status == 201
         [asked] = desk.asked
         assert (asked.path, asked.query) == (request.path, request.query)
+        assert asked.encoded == request.encoded
         assert answered.body.endswith(b"!")
         assert asked.headers[FORWARDED] == "1"
         assert "cookie" not in asked.headers

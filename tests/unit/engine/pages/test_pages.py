@@ -246,6 +246,16 @@ def test_a_request_is_forwarded_to_the_owner_of_its_key_once(app_tester):
         held.phase = "ready"
 
 
+def test_a_key_with_a_slash_has_its_page(app_tester):
+    """A key is any text: without its encoded path, such a key had no page."""
+    app, orders, _ = _bank()
+    tester = app_tester(app)
+    tester.send(orders, Order(account="a/b 1%", amount=2.0))
+    asked = PageRequest("GET", "/totals/a/b 1%/", encoded="/totals/a%2Fb%201%25/")
+    answered = tester._run(_desk(tester).answer(asked))
+    assert answered.body == b'{"a/b 1%":2.0,"there":true}'
+
+
 def test_a_token_of_one_tenant_is_refused_a_page_of_all_tenants(app_tester):
     """Unless the page declares that it shows only data of the token's tenant."""
     app, _, _ = _bank()
