@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streams.connect.broker.opened import opened
@@ -43,6 +43,7 @@ def traced(
     *,
     away: Exception | None = None,
     silent: bool = False,
+    found_at: Callable[[str], None] = lambda place: None,
     **bounds: Any,
 ) -> TraceReport:
     """The report of a trace of ``text``."""
@@ -53,7 +54,7 @@ def traced(
             shown = MemoryRows(world.shards, away, silent=silent)
             settings = world.settings
             means = TraceMeans.of(tester.app, settings, world.clock, reader, admin, shown)
-            return await trace(means, text, TraceBounds(**bounds))
+            return await trace(means, text, TraceBounds(**bounds), found_at=found_at)
 
     report: TraceReport = tester._run(ask())
     return report

@@ -178,7 +178,9 @@ async def _tail(
     follow: bool,
 ) -> None:
     from streams.cli.clients import admin_and_reader
+    from streams.core.process import process_memory
 
+    process_memory.settle()  # as `dia trace`
     async with admin_and_reader(run.settings) as (admin, reader):
         reading = _reading(run, asked, reader)
         found = await reading.ranges(await admin.describe_topics())
@@ -207,7 +209,9 @@ async def _search(
     progress: Callable[[int], None],
 ) -> TopicMessages:
     from streams.cli.clients import admin_and_reader
+    from streams.core.process import process_memory
 
+    process_memory.settle()  # as `dia trace`
     async with admin_and_reader(run.settings) as (admin, reader):
         reading = _reading(run, asked, reader)
         found = await reading.ranges(await admin.describe_topics())

@@ -83,28 +83,38 @@ def trace(
         deadline_s=float(span_s(timeout, "--timeout")),
     )
     printer = run.printer()
+
+    def found_at(place: str) -> None:
+        printer.say(f"found {place}")
+
     with printer.progress("searched", unit="offsets") as bar:
-        report = asyncio.run(_traced(run, asked, bounds, bar.advance))
+        report = asyncio.run(_traced(run, asked, bounds, bar.advance, found_at))
     _show(run, report)
     _conclude(report)
 
 
 async def _traced(
-    run: Invocation, asked: str, bounds: TraceBounds, progress: Callable[[int], None]
+    run: Invocation,
+    asked: str,
+    bounds: TraceBounds,
+    progress: Callable[[int], None],
+    found_at: Callable[[str], None],
 ) -> TraceReport:
     from streams.cli.clients import admin_and_reader
     from streams.core.clock import SystemClock
+    from streams.core.process import process_memory
     from streams.operate.trace.means import TraceMeans
     from streams.operate.trace.shown_rows import ShardRows
     from streams.operate.trace.tracer import trace
 
+    process_memory.settle()  # megabytes a fetch, of millions of records
     async with AsyncExitStack() as stack:
         admin, reader = await stack.enter_async_context(admin_and_reader(run.settings))
         shown = ShardRows(run.settings) if run.settings.shards() else None
         if shown is not None:
             stack.callback(shown.close)
         means = TraceMeans.of(run.app, run.settings, SystemClock(), reader, admin, shown)
-        return await trace(means, asked, bounds, progress)
+        return await trace(means, asked, bounds, progress, found_at)
 
 
 def _show(run: Invocation, report: TraceReport) -> None:

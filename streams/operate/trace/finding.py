@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,6 +59,7 @@ class Finding:
     bounds: TraceBounds
     scan: LogScan
     partitions: dict[str, int]
+    found_at: Callable[[str], None] = lambda place: None
     records: dict[LogPlace, TracedRecord] = field(default_factory=dict)
     letters: dict[LogPlace, DeadLetterRecord] = field(default_factory=dict)
     plans: list[PlanTrace] = field(default_factory=list)
@@ -226,6 +227,7 @@ class Finding:
             self.more = self.scan.stopped = True
             return
         self.records[place] = record.with_reason(found_by)
+        self.found_at(record.place)
 
     # --- dead letters ---------------------------------------------------------------------------
 

@@ -19,10 +19,11 @@ async def trace(
     text: str,
     bounds: TraceBounds,
     progress: Callable[[int], None] = lambda offsets: None,
+    found_at: Callable[[str], None] = lambda place: None,
 ) -> TraceReport:
     """What is known of ``text``: an event id, a place (``topic/partition/offset``), the id of a dead
     letter, a plan, a run or a request, or another value of an event's field. ``progress`` receives
-    offsets as they are searched.
+    offsets as they are searched, ``found_at`` the place of each record as it is found.
 
     Raises `UsageError` for empty or long text and for undeclared topics, and `BrokerUnavailable`.
     """
@@ -32,7 +33,7 @@ async def trace(
     scan = LogScan(means.reader, means.clock, began_s + bounds.deadline_s, progress)
     topics = await means.admin.describe_topics()
     partitions = {name: topic.partitions for name, topic in topics.items()}
-    found = Finding(means, text, bounds, scan, partitions)
+    found = Finding(means, text, bounds, scan, partitions, found_at)
     await found.find()
     judged = Judging(found)
     await judged.judge()

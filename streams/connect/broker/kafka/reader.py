@@ -53,9 +53,12 @@ from streams.connect.broker.kafka.requests.patience import RETRY_S, Patience
 from streams.connect.broker.kafka.tasks import end_client
 from streams.connect.broker.needles import containing
 from streams.core.errors import UnknownTopic
+from streams.core.process.process_memory import MMAP_THRESHOLD_BYTES
 from streams.core.types import LogBounds, OffsetOutOfRange, RecordBatch, TopicPartition
 
 READ_BYTES = 8 << 20
+SEARCH_BYTES = MMAP_THRESHOLD_BYTES * 3 // 4
+"""The blocks of larger answers are new pages each time, which cost a search as much as its decoding."""
 ONE_BYTES = 64 << 10
 """To read one record; a larger first batch is answered whole (KIP-74)."""
 SEARCH_RECORDS = 20_000
@@ -111,7 +114,9 @@ class KafkaReader:
     ) -> RecordBatch:
         patience = self._patience()
         while True:
-            columns = await self._fetch(tp, offset, READ_COMMITTED, patience, needles)
+            columns = await self._fetch(
+                *(tp, offset, READ_COMMITTED, patience), needles=needles, room=SEARCH_BYTES
+            )
             batch = RecordBatch(tp, offset, offset)
             if columns is None:
                 return batch

@@ -8,10 +8,11 @@ from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
 from aiokafka.protocol.offset import OffsetResponse_v3, OffsetResponse_v5
 
 from streams.connect.broker.kafka import reader as kafka_reader
-from streams.connect.broker.kafka.reader import ONE_BYTES, READ_BYTES, KafkaReader
+from streams.connect.broker.kafka.reader import ONE_BYTES, READ_BYTES, SEARCH_BYTES, KafkaReader
 from streams.connect.broker.kafka.requests import patience as kafka_patience
 from streams.connect.broker.kafka.requests.codes import passes
 from streams.core.errors import BrokerUnavailable, DiaError, UnknownTopic
+from streams.core.process.process_memory import MMAP_THRESHOLD_BYTES
 from streams.core.types import LogBounds, OffsetOutOfRange, TopicPartition
 from tests.unit.connect.broker.scripted import ALL_CODES, CONNECTION, TOPIC, ScriptedClient, records
 
@@ -72,6 +73,15 @@ async def test_for_one_record_a_small_answer_is_asked_for(reader, records_max, r
     await reader.read(TP, 0, records_max)
     [request] = reader._client.asked
     assert (request._max_bytes, request.topics) == (room, [(TOPIC, [(0, 0, room)])])
+
+
+async def test_a_search_asks_for_answers_whose_memory_is_used_again(reader):
+    """Above glibc's threshold the kernel clears new pages for every answer: half of the time of a search."""
+    reader._client.script(fetched(records(0, 2)))
+    found = await reader.search(TP, 0, [b"v1"])
+    assert (found.values, found.end) == ([b"v1"], 2)
+    [request] = reader._client.asked
+    assert request._max_bytes == SEARCH_BYTES < MMAP_THRESHOLD_BYTES
 
 
 async def test_an_answer_of_an_older_version_is_read_by_its_names(reader):

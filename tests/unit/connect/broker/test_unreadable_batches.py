@@ -118,9 +118,9 @@ DAMAGED = {
 }
 
 
-def columns_of(data, start=0, *, framing=False):
+def columns_of(data, start=0, **options):
     source = PartitionRecords(TP, RecordSet(data), [], start, None, None, True, READ_COMMITTED)
-    return ColumnFetch(TP, source, framing=framing)
+    return ColumnFetch(TP, source, **options)
 
 
 def read(columns, most=100):
@@ -142,6 +142,19 @@ def test_records_before_a_damaged_batch_are_delivered_first(name, framing):
         with pytest.raises(BatchUnreadable, match="t/0: the batch at offsets 3 to 6") as caught:
             read(columns)
         assert (caught.value.tp, caught.value.offset, caught.value.until) == (TP, 3, 7)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DAMAGED if not name.startswith(("offsets", "record"))]
+)
+def test_a_search_does_not_pass_over_what_it_cannot_open(name):
+    """ "Not found" must not cover records that were never looked at."""
+    columns = columns_of(batch(0, 3) + DAMAGED[name], needles=[b"absent"])
+    found, _ = read(columns)
+    assert (len(found), found.end) == (0, 3)
+    with pytest.raises(BatchUnreadable) as caught:
+        read(columns)
+    assert (caught.value.offset, caught.value.until) == (3, 7)
 
 
 @pytest.mark.parametrize("framing", [False, True])

@@ -82,7 +82,9 @@ def test_repeats_name_the_record_that_counted(tester):
     sent = order(tester)
     for _ in range(3):
         tester.send(orders, sent)
-    report = traced(tester, "o-1")
+    told: list[str] = []
+    report = traced(tester, "o-1", found_at=told.append)
+    assert told == [one.record.place for one in report.records], "each as soon as it is found"
     first = report.records[0].record.offset
     assert [fate for _, fate, _ in fates(report)] == [Fate.COUNTED, Fate.DUPLICATE, Fate.DUPLICATE]
     assert [one.verdict.first for one in report.records] == [None, first, first]

@@ -121,13 +121,9 @@ class ColumnFetch:
             if not batch.validate_crc():
                 raise CorruptRecordException("its checksum is wrong")
             self._epoch = batches.leader_epoch
-            if not self._is_skipped(batch):
+            if not self._is_skipped(batch) and self._may_match(batches):
                 padding = PADDING if self._framing else 0
                 data = batches.opened(batch, self._bytes_max, padding)
-                if self._needles and not any(needle in data for needle in self._needles):
-                    self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
-                    self._passed(into)
-                    continue
                 frames = frames_of(batch, data) if self._framing else None
                 self._batch = batch
                 if frames is None:
@@ -140,6 +136,9 @@ class ColumnFetch:
             self._passed(into)
         self._batch, self._records, self._at = None, [], 0
         return False
+
+    def _may_match(self, batches: Any) -> bool:
+        return not self._needles or batches.contains(self._needles, self._bytes_max)
 
     def _next_piece(self) -> bool:
         start = self.next_fetch_offset

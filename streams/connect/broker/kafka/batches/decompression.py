@@ -22,6 +22,7 @@ from typing import Any, Final
 import cramjam
 import numpy as np
 from aiokafka.errors import CorruptRecordException
+from numpy.typing import NDArray
 
 BATCH_BYTES_MAX: Final = 32 << 20
 """default of `DIA_BATCH_MAX_BYTES`"""
@@ -45,14 +46,29 @@ class TooManyBytes(CorruptRecordException):  # type: ignore[misc]  # aiokafka is
         )
 
 
+class Room:
+    """Memory that batches are opened into, one after the other. Pages that are new for each batch cost
+    as much as decoding it. Serves one thread at a time."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> NDArray[np.uint8]:
+        if len(self._bytes) < size:
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size]
+
+
 def uncompressed(batch: bytes, bytes_max: int, padding: int = 0) -> bytes:
     """With ``padding`` zeros behind it. Otherwise unchanged without a codec or with an unknown one.
     Raises `TooManyBytes`, and the codec's errors."""
-    (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)
+    attributes = _attributes(batch)
     decode = _DECODERS.get(attributes & _CODEC_MASK)
     if decode is None:
         return batch + bytes(padding)
-    records = decode(memoryview(batch)[HEADER_BYTES:], bytes_max)
+    records = decode(memoryview(batch)[HEADER_BYTES:], bytes_max, Room())
     header = bytearray(batch[:HEADER_BYTES])
     struct.pack_into(">h", header, _ATTRIBUTES_AT, attributes & ~_CODEC_MASK)
     length = HEADER_BYTES - _LENGTH_COUNTS_FROM + len(records)
@@ -60,7 +76,22 @@ def uncompressed(batch: bytes, bytes_max: int, padding: int = 0) -> bytes:
     return b"".join((header, records, bytes(padding)))
 
 
-def _gzip(data: memoryview, bytes_max: int) -> bytes:
+def opened_records(batch: memoryview, bytes_max: int, room: Room) -> NDArray[np.uint8] | None:
+    """The uncompressed bytes of the records, until the next use of ``room``; None with an unknown codec.
+    Raises as `uncompressed`."""
+    codec, records = _attributes(batch) & _CODEC_MASK, batch[HEADER_BYTES:]
+    decode = _DECODERS.get(codec)
+    if codec and decode is None:
+        return None
+    return np.frombuffer(records if decode is None else decode(records, bytes_max, room), np.uint8)
+
+
+def _attributes(batch: bytes | memoryview) -> int:
+    attributes: int = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)[0]
+    return attributes
+
+
+def _gzip(data: memoryview, bytes_max: int, _: Room) -> bytes:
     members: list[bytes] = []
     rest, left = bytes(data), bytes_max
     while rest.strip(b"\0") or not members:
@@ -75,7 +106,7 @@ def _gzip(data: memoryview, bytes_max: int) -> bytes:
     return b"".join(members)
 
 
-def _snappy(data: memoryview, bytes_max: int) -> bytes:
+def _snappy(data: memoryview, bytes_max: int, _: Room) -> bytes:
     raw = bytes(data)
     if not raw.startswith(_XERIAL):
         return _snappy_block(raw, bytes_max, bytes_max)
@@ -98,12 +129,14 @@ def _snappy_block(block: bytes, left: int, bytes_max: int) -> bytes:
     return bytes(cramjam.snappy.decompress_raw(block))
 
 
-def _framed(decode_into: Callable[[Any, Any], int]) -> Callable[[memoryview, int], memoryview]:
-    def decode(data: memoryview, bytes_max: int) -> memoryview:
+def _framed(
+    decode_into: Callable[[Any, Any], int],
+) -> Callable[[memoryview, int, Room], memoryview]:
+    def decode(data: memoryview, bytes_max: int, memory: Room) -> memoryview:
         packed = np.frombuffer(data, np.uint8)
         # One byte more than allowed: a full array has overflowed.
         for size in (min(_ROOM_TIMES * len(packed), bytes_max + 1), bytes_max + 1):
-            room = np.empty(size, np.uint8)
+            room = memory.of(size)
             try:
                 written = decode_into(packed, room)
             except cramjam.DecompressionError as error:
@@ -117,7 +150,7 @@ def _framed(decode_into: Callable[[Any, Any], int]) -> Callable[[memoryview, int
     return decode
 
 
-_DECODERS: Final[dict[int, Callable[[memoryview, int], bytes | memoryview]]] = {
+_DECODERS: Final[dict[int, Callable[[memoryview, int, Room], bytes | memoryview]]] = {
     1: _gzip,
     2: _snappy,
     3: _framed(cramjam.lz4.decompress_into),

@@ -13,7 +13,7 @@ tests/contract/test_aiokafka_pins.py pins `_DefaultRecordBatchPy` and the fetche
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice, pairwise
 from typing import Any, Final, NamedTuple
@@ -25,7 +25,13 @@ from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBa
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py
 
-from streams.connect.broker.kafka.batches.decompression import BATCH_BYTES_MAX, uncompressed
+from streams.connect.broker.byte_search import contains
+from streams.connect.broker.kafka.batches.decompression import (
+    BATCH_BYTES_MAX,
+    Room,
+    opened_records,
+    uncompressed,
+)
 from streams.core import kernels
 from streams.core.kernels.record_shape import PADDING, RECORD_BYTES_MIN
 from streams.core.records.framed_batch import Frames
@@ -52,12 +58,13 @@ class RecordSet:
     which the next fetch returns whole; the first is always whole (KIP-74), so a cut one is
     damaged."""
 
-    __slots__ = ("_at", "_batches", "_data", "_end", "_frame", "leader_epoch")
+    __slots__ = ("_at", "_batches", "_data", "_end", "_frame", "_room", "leader_epoch")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = self._end = 0
         self._frame = _NO_FRAME
+        self._room = Room()
         self.leader_epoch = -1
         self._batches: Any = None
         """aiokafka's parser, faster than ours; it reads one batch ahead, so it is dropped one batch
@@ -102,6 +109,13 @@ class RecordSet:
         if batch.compression_type:
             return uncompressed(data, bytes_max, padding)
         return data + bytes(padding)
+
+    def contains(self, needles: Sequence[bytes], bytes_max: int = BATCH_BYTES_MAX) -> bool:
+        """Whether the uncompressed records of the last batch that `next_batch` returned may have one of
+        ``needles``; of an unknown codec that is not known. Raises as `opened`."""
+        data = memoryview(self._data)[self._at : self._end]
+        records = opened_records(data, bytes_max, self._room)
+        return records is None or contains(records, needles)
 
     def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
         """In lists of `PIECE`: a batch may hold millions of empty records. Only the last list is
