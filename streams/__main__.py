@@ -26,13 +26,18 @@ def main() -> int:
         signal.signal(signal.SIGINT, _leave)
     from streams import cli  # noqa: PLC0415 - after the handler, on purpose
 
-    command = cli.command()
+    command = cli.command_of(_arguments())
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return cli.run(command)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _arguments() -> list[str]:
+    """None for a shell that asks how to complete a line, whose words are in the environment."""
+    return [] if "_DIA_COMPLETE" in os.environ else sys.argv[1:]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

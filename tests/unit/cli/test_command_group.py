@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+import typer
 
 import streams.cli
 from streams.cli import main
@@ -39,6 +40,38 @@ def test_no_summary_is_truncated(capsys, path):
     assert main([*path, "--help"]) == 0
     commands = capsys.readouterr().out.split("--help")[-1]
     assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
+def test_each_module_registers_the_commands_of_the_table():
+    """`dia NAME` builds the group of that name only: without its name a command would be built with all others, or
+    not be found."""
+    for module, names in streams.cli.GROUPS.items():
+        alone = typer.main.get_command(streams.cli.build([module]))
+        assert tuple(alone.commands) == names, module
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status",
+        "--json status",
+        "--home a up",
+        "-o json --app=a:b status",
+        "-A a:b -q down",
+        "--home=a up",
+    ],
+)
+def test_a_process_builds_the_group_of_its_command_only(words):
+    """To import and build all groups takes a quarter of a second of each start."""
+    assert [*streams.cli.command_of(words.split()).commands] == ["up", "down", "status"]
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--help", "absent", "--version", "--home", "-h status", "-- status"]
+)
+def test_arguments_without_a_command_get_all_groups(words):
+    """Their help, their errors and the names that they may mean."""
+    assert streams.cli.command_of(words.split()) is ROOT
 
 
 def test_each_command_of_the_root_is_under_one_heading():
