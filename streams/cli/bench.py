@@ -207,7 +207,7 @@ def peers(
 
     Peers are installed into folders of their own in the user's cache, the first time.
 
-    Example: dia bench peers --peers faust --events 100000
+    Example: dia bench peers --peers faust_streaming --events 100000
     """
     from streams.dev.bench.cases.case import Case
     from streams.dev.bench.peers import run as peer_run

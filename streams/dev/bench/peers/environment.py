@@ -28,6 +28,16 @@ JAR_LOCK = "jars.lock"
 PROGRAM = "peer.py"
 JAVA_MAIN = "Peer"
 JAVA_HEAP_MAX = "4g"
+JAVA_ACCESS = (
+    "--enable-native-access=ALL-UNNAMED",
+    "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.management/sun.management=ALL-UNNAMED",
+    "--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED",
+)
+"""what engines ask for to be as fast as they can"""
 _COMPLETE = "complete"
 _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
 """a jar that runs on the wheel's runtime, without a JDK"""
@@ -86,8 +96,8 @@ async def _python(peer: Peer, folder: Path, cache: Path, say: Say) -> Runnable:
 
 async def _java(peer: Peer, folder: Path, cache: Path, say: Say) -> Runnable:
     lock = (folder / JAR_LOCK).read_text()
-    source = folder / f"{JAVA_MAIN}.java"
-    home = _versioned(cache, peer, lock + source.read_text())
+    sources = _java_sources(folder)
+    home = _versioned(cache, peer, lock + "".join(path.read_text() for path in sources))
     java = str(locate().java)
     brokers = jars.class_path(jars.cache_folder(os.environ, default_home()), read_lock())
     own = await asyncio.to_thread(jars.ensure, cache / "jars", say, parse_lock(lock))
@@ -97,14 +107,19 @@ async def _java(peer: Peer, folder: Path, cache: Path, say: Say) -> Runnable:
         home.mkdir(parents=True, exist_ok=True)
         await _run(
             peer, java, "-cp", class_path, _COMPILER, "-source", _JAVA_RELEASE, "-target",
-            _JAVA_RELEASE, "-nowarn", "-d", str(home), str(source),
+            _JAVA_RELEASE, "-nowarn", "-d", str(home), *map(str, sources),
         )  # fmt: skip
         (home / _COMPLETE).touch()
     command = (
-        java, f"-Xmx{JAVA_HEAP_MAX}", "--enable-native-access=ALL-UNNAMED",
-        "-Dlog4j2.level=error", "-cp", os.pathsep.join([str(home), class_path]), JAVA_MAIN,
+        java, f"-Xmx{JAVA_HEAP_MAX}", *JAVA_ACCESS, "-Dlog4j2.level=error", "-cp",
+        os.pathsep.join([str(home), class_path]), JAVA_MAIN,
     )  # fmt: skip
     return Runnable(command, version_of(peer, folder))
+
+
+def _java_sources(folder: Path) -> list[Path]:
+    """The program, and what all share."""
+    return [folder / f"{JAVA_MAIN}.java", *sorted(folder.parent.glob("*.java"))]
 
 
 def _versioned(cache: Path, peer: Peer, content: str) -> Path:

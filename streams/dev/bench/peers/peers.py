@@ -45,6 +45,28 @@ PEERS: tuple[Peer, ...] = (
         variant="memory",
     ),
     Peer(
+        title="Flink",
+        folder="flink_datastream",
+        package="flink-streaming-java",
+        job="windows",
+        guarantee="exactly once (DataStream API, incremental checkpoints)",
+    ),
+    Peer(
+        title="Flink, in memory",
+        folder="flink_datastream",
+        package="flink-streaming-java",
+        job="windows",
+        guarantee="exactly once; whole checkpoints each 10 s",
+        variant="memory",
+    ),
+    Peer(
+        title="Hazelcast Jet",
+        folder="hazelcast_jet",
+        package="hazelcast",
+        job="windows",
+        guarantee="exactly once while a member lives: snapshots are in memory",
+    ),
+    Peer(
         title="ClickHouse's Kafka engine",
         folder="clickhouse_kafka",
         package="chdb",

@@ -1,10 +1,7 @@
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.nio.ByteBuffer;
 import java.time.Duration;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
-import java.util.concurrent.CountDownLatch;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
@@ -27,23 +24,6 @@ public final class Peer {
   static final Duration DEDUPE_TTL = Duration.ofMinutes(15);
   static final Duration WINDOW_RETENTION = Duration.ofMinutes(5);
   static final boolean IN_MEMORY = "memory".equals(System.getenv("BENCH_VARIANT"));
-  static final long EVENTS = Long.parseLong(System.getenv("BENCH_EVENTS"));
-  static final CountDownLatch DONE = new CountDownLatch(1);
-
-  /** Fields of an event that are not asked for are ignored. */
-  public static final class Event {
-    public String event_id;
-    public String tenant_id;
-    public String model_id;
-    public String metric;
-    public String run_id;
-    public long ts;
-    public double value;
-
-    String series() {
-      return tenant_id + "|" + model_id + "|" + metric;
-    }
-  }
 
   record Window(long count, double sum) {
     static final Window EMPTY = new Window(0, 0);
@@ -65,40 +45,7 @@ public final class Peer {
     }
   }
 
-  /** The lines of progress.py. Called by the one stream thread only. */
-  static final class Progress {
-    private static final long STEP = Math.max(1, EVENTS / 200);
-    long applied;
-    long duplicates;
-    long read;
-    long next = STEP;
-
-    void add() {
-      if (read == 0) tell(0);
-      if (++read < next) return;
-      tell(read);
-      next = Math.min(EVENTS, read + STEP);
-      if (read >= EVENTS) {
-        next = Long.MAX_VALUE;
-        write("@@ done " + applied + " " + duplicates);
-        DONE.countDown();
-      }
-    }
-
-    private void tell(long count) {
-      write(String.format(Locale.ROOT, "@@ %d %.4f", count, System.currentTimeMillis() / 1000.0));
-    }
-
-    private void write(String line) {
-      System.out.println(line);
-      System.out.flush();
-    }
-  }
-
-  static final Progress PROGRESS = new Progress();
-
   static final class Fold implements Processor<String, byte[], Void, Void> {
-    private static final ObjectMapper JSON = new ObjectMapper();
     private WindowStore<String, byte[]> seen;
     private WindowStore<String, Window> windows;
 
@@ -110,32 +57,23 @@ public final class Peer {
 
     @Override
     public void process(Record<String, byte[]> record) {
-      Event event = decode(record.value());
+      Event event = Event.decode(record.value());
       if (repeated(event)) {
-        PROGRESS.duplicates++;
+        Progress.duplicate();
       } else {
         seen.put(event.event_id, new byte[] {1}, event.ts);
-        long start = event.ts - event.ts % MINUTE.toMillis();
-        Window window = windows.fetch(event.series(), start);
-        windows.put(
-            event.series(), (window == null ? Window.EMPTY : window).add(event.value), start);
-        PROGRESS.applied++;
+        String series = event.tenant_id + "|" + event.model_id + "|" + event.metric;
+        long start = event.minuteMs();
+        Window window = windows.fetch(series, start);
+        windows.put(series, (window == null ? Window.EMPTY : window).add(event.value), start);
+        Progress.applied();
       }
-      PROGRESS.add();
     }
 
     /** A repeated event bears the event time of the first. */
     private boolean repeated(Event event) {
       try (WindowStoreIterator<byte[]> found = seen.fetch(event.event_id, event.ts, event.ts)) {
         return found.hasNext();
-      }
-    }
-
-    private static Event decode(byte[] value) {
-      try {
-        return JSON.readValue(value, Event.class);
-      } catch (java.io.IOException error) {
-        throw new java.io.UncheckedIOException(error);
       }
     }
   }
@@ -181,7 +119,7 @@ public final class Peer {
           return null;
         });
     streams.start();
-    DONE.await();
+    Progress.awaitLast();
     streams.close(Duration.ofSeconds(30));
   }
 }

@@ -21,6 +21,7 @@ from streams.dev.bench.peers.results import OURS, PeerOutcome, PeerReport, ratio
 from streams.dev.bench.peers.run import chosen, judged
 from streams.dev.bench.processes import CpuReading
 from streams.dev.bench.report.machine import this_machine
+from streams.dev.local.jar_lock import parse_lock
 
 PROGRAMS = Path(__file__).parents[3] / "bench" / "peers"
 PEER, FLOOR = PEERS[0], PEERS[-1]
@@ -133,7 +134,11 @@ def test_every_peer_has_a_program_and_a_pinned_version():
     for peer in PEERS:
         folder = PROGRAMS / peer.folder
         assert version_of(peer, folder)[0].isdigit()
-        assert list(folder.glob("[pP]eer.*"))
+        [program] = folder.glob("[pP]eer.*")
+        assert "Progress" in program.read_text()
+        if program.suffix == ".java":
+            locked = parse_lock((folder / "jars.lock").read_text())
+            assert any(jar.coordinate.startswith("org.eclipse.jdt:ecj:") for jar in locked)
     assert chosen("all") == PEERS
     assert [peer.title for peer in chosen("faust_streaming")] == ["Faust"]
     assert len({peer.name for peer in PEERS}) == len({peer.title for peer in PEERS}) == len(PEERS)
@@ -227,6 +232,37 @@ async def test_a_peer_is_installed_once_and_by_itself(tmp_path, monkeypatch):
     assert len(ran) == 2
     assert (await prepared("0.15.4")).command[0] != first.command[0]
     assert len(ran) == 4
+
+
+async def test_a_java_program_is_compiled_with_what_all_share_once(tmp_path, monkeypatch):
+    """A run of classes compiled from other sources would measure another program."""
+    ran: list[tuple[str, ...]] = []
+
+    async def run(peer, *command):
+        ran.append(command)
+
+    monkeypatch.setattr(peer_environment, "_run", run)
+    monkeypatch.setattr(peer_environment.jars, "ensure", lambda *_: "own.jar")
+    monkeypatch.setattr(peer_environment, "locate", lambda: SimpleNamespace(java="java"))
+    programs = tmp_path / "peers"
+    (programs / "flink_datastream").mkdir(parents=True)
+    for name in ("jars.lock", "Peer.java"):
+        (programs / "flink_datastream" / name).write_text("")
+    [peer] = chosen("flink_datastream")
+
+    async def prepared(shared):
+        (programs / "Progress.java").write_text(shared)
+        return await peer_environment.prepare(peer, programs, tmp_path / "cache", lambda _: None)
+
+    first = await prepared("// one")
+    assert ran[0][-2:] == (
+        str(programs / peer.folder / "Peer.java"),
+        str(programs / "Progress.java"),
+    )
+    assert await prepared("// one") == first
+    assert len(ran) == 1
+    assert await prepared("// other") != first
+    assert len(ran) == 2
 
 
 async def test_an_installation_that_fails_is_tried_again(tmp_path, monkeypatch):
