@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +29,14 @@ from streams.dev.local.folder import StackFolder
 from streams.dev.local.plan import remembered_plan
 from streams.dev.local.ports import LOOPBACK
 from streams.dev.local.roster import Roster, read_roster, write_roster
-from streams.dev.local.stack import down, restart_service, restart_shard, status, up
+from streams.dev.local.stack import (
+    StackStatus,
+    down,
+    restart_service,
+    restart_shard,
+    status,
+    up,
+)
 
 pytestmark = pytest.mark.stack
 DEADLINE_S = 200
@@ -77,11 +86,18 @@ def _await_gone(processes: list[ProcessIdentity]) -> None:
     assert all(process.wait_gone(DEADLINE_S) for process in processes)
 
 
-def test_up_serves_and_down_removes_everything(home, folder):
-    """The contract of both commands in one life of a stack."""
+def test_two_concurrent_ups_start_one_stack_and_down_removes_everything(home, folder):
+    """The contract of both commands in one life of a stack; a user may run up in two terminals."""
     told: list[str] = []
-    running = up(home, shards=1, progress=told.append, owner_pid=os.getpid())
+
+    def start(_: int) -> StackStatus:
+        return up(home, shards=1, progress=told.append, owner_pid=os.getpid())
+
+    with ThreadPoolExecutor(2) as pool:
+        running, other = pool.map(start, range(2))
+    assert running.supervisor_pid == other.supervisor_pid
     assert running.ready
+    assert other.ready
     assert [service.name for service in running.services] == ["kafka", "redis", "clickhouse-0"]
     assert any("kafka serves on" in line for line in told)
     loaded, _ = settings.load({"DIA_HOME": str(home)})
@@ -95,14 +111,6 @@ def test_up_serves_and_down_removes_everything(home, folder):
     assert not folder.published.exists()
     assert not status(home).running
     assert not down(home)
-
-
-def test_two_concurrent_ups_start_one_stack(home, folder):
-    """A user may run both in two terminals."""
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: up(home, shards=1, owner_pid=os.getpid()), range(2)))
-    assert both[0].supervisor_pid == both[1].supervisor_pid
-    assert all(running.ready for running in both)
 
 
 def test_a_second_up_returns_the_running_stack(home, running):
@@ -128,7 +136,7 @@ def test_a_killed_service_restarts_at_its_address(home, running, name):
     assert all(after[other].pid == before[other].process.pid for other in others)
 
 
-@pytest.mark.parametrize("kill", [True, False])
+@pytest.mark.parametrize("kill", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_shard_can_be_restarted_on_request(home, running, kill):
     """`dia demo --chaos` uses it, with SIGTERM and with SIGKILL."""
     restart_shard(home, 0, kill=kill)
@@ -189,14 +197,19 @@ def test_a_deleted_home_ends_the_stack(home, running, tmp_path):
 
 
 async def test_topics_and_addresses_survive_a_restart(home, running):
-    """Data, cluster id and ports are in the home."""
+    """Data, cluster id and ports are in the home. After a reboot, the pid of the old state file belongs to another
+    process, which must not be touched."""
     first = status(home)
     admin = AIOKafkaAdminClient(bootstrap_servers=first.kafka_bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic("kept", num_partitions=3, replication_factor=1)])
     await admin.close()
     down(home)
-    second = up(home, owner_pid=os.getpid())
+    with _stranger(running, home) as stranger:
+        assert not status(home).running
+        second = up(home, owner_pid=os.getpid())
+        assert read_roster(StackFolder.of(home)).supervisor.alive()
+        assert stranger.poll() is None
     assert second.kafka_bootstrap == first.kafka_bootstrap
     admin = AIOKafkaAdminClient(bootstrap_servers=second.kafka_bootstrap)
     await admin.start()
@@ -204,18 +217,17 @@ async def test_topics_and_addresses_survive_a_restart(home, running):
     await admin.close()
 
 
-def test_a_stale_state_file_with_a_reused_pid_is_ignored(home, running):
-    """After a reboot, the stored pid belongs to another process, which must not be touched."""
-    down(home)
+@contextmanager
+def _stranger(before: Roster, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of another program that has the pids of the stack's state file."""
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
-        reused = replace(running.supervisor, pid=stranger.pid)
-        entries = tuple(msgspec.structs.replace(entry, process=reused) for entry in running.entries)
+        reused = replace(before.supervisor, pid=stranger.pid)
+        entries = tuple(msgspec.structs.replace(entry, process=reused) for entry in before.entries)
         write_roster(StackFolder.of(home), Roster(supervisor=reused, entries=entries))
-        assert not status(home).running
-        assert _start(home).supervisor.alive()
-        assert down(home)
-        assert stranger.poll() is None
-        stranger.kill()
+        try:
+            yield stranger
+        finally:
+            stranger.kill()
 
 
 def test_a_stack_ends_with_its_owner(home, folder):
@@ -275,7 +287,7 @@ def test_the_commands_work_from_any_working_directory(home, folder, tmp_path):
 
 @pytest.mark.parametrize(
     "delay_s",
-    [0.0, *(pytest.param(s, marks=pytest.mark.long) for s in (0.003, 0.1)), 0.03, 0.3, 1.0],
+    [0.0, *(pytest.param(s, marks=pytest.mark.long) for s in (0.003, 0.03, 0.1, 1.0)), 0.3],
 )
 def test_an_interrupted_up_leaves_no_process(home, folder, delay_s):
     """Ctrl-C may come at any moment of a start, also during a fork; a partial stack must not

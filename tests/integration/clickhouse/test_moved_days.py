@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,7 +32,6 @@ from streams.operate.shards import growth
 from streams.operate.shards.move_plan import planned_move
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
 from streams.operate.shards.running_move import give_order, standings
-from tests.integration.clickhouse.conftest import Front
 from tests.properties.test_move_laws import KilledError
 
 TENANTS = [f"tenant {n}" for n in range(12)]
@@ -51,27 +49,14 @@ INSERT = (
 )
 
 
-@pytest.fixture(scope="module")
-def fronts(tmp_path_factory):
-    with ExitStack() as stack:
-        found = []
-        for name in ("one", "two"):
-            folder = tmp_path_factory.mktemp(name)
-            found.append(Front(folder))
-            stack.callback(found[-1].stop)
-            (folder / "password").chmod(0o600)
-        yield found, folder / "password"
-
-
 class Place:
     """Two shards with rows of three days."""
 
-    def __init__(self, fronts, database):
-        servers, password = fronts
+    def __init__(self, stack, database):
         self.settings = Settings(
-            clickhouse_shards=",".join(f"http://127.0.0.1:{front.port}" for front in servers),
-            clickhouse_user="default",
-            clickhouse_password_file=str(password),
+            clickhouse_shards=",".join(stack.shards),
+            clickhouse_user=stack.clickhouse_user,
+            clickhouse_password_file=str(stack.clickhouse_password_file),
             clickhouse_database=database,
         )
         self.servers = schema.servers(self.settings, app.clickhouse_tables)
@@ -82,6 +67,7 @@ class Place:
 
     def close(self):
         for server in self.servers:
+            server.replica.command(f"DROP DATABASE {self.settings.clickhouse_database}")
             server.replica.close()
 
     def fold(self, day, shard_map, tenants, moved=0):
@@ -214,10 +200,10 @@ def paced(place, version):
     ],
     ids=["killed once", "killed often"],
 )
-def test_a_day_is_drained_onto_the_other_shard(fronts, database, kills, kills_back):
+def test_a_day_is_drained_onto_the_other_shard(stack, database, kills, kills_back):
     """Each row counts once after each step, for views and series, late rows and rows that a sleeper
     sends again; a run that ends at any step goes on; the drained shard has nothing of the day."""
-    place = Place(fronts, database)
+    place = Place(stack, database)
     place.judge()
     version, shard_map = planned(place, [0])
     assert place.held(0)
@@ -264,7 +250,7 @@ STRATEGIES = [
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: type(one).__name__)
-def test_the_servers_place_series_as_the_map_does(fronts, strategy):
+def test_the_servers_place_series_as_the_map_does(servers, strategy):
     """A mover asks them which rows leave a shard, and writers place later rows by the map."""
     tenants = [*TENANTS, "", "a", "n", "nn", "o'ne", "é", "ü\\", "日本"]
     names = [(tenant, f"m{n % 3}", f"k {n % 5}") for n, tenant in enumerate(tenants * 10)]
@@ -273,5 +259,5 @@ def test_the_servers_place_series_as_the_map_does(fronts, strategy):
         f"SELECT toInt32({placed(strategy)}) FROM (SELECT x.1 AS tenant, x.2 AS model, x.3 AS metric "
         f"FROM (SELECT arrayJoin([{rows}]) AS x))"
     )
-    found = fronts[0][0].client().query(sql).result_rows
+    found = servers[0].replica.query(sql)[1]
     assert [row[0] for row in found] == strategy.shard_of(*zip(*names, strict=True)).tolist()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,7 @@ from streams.connect.sinks.view_source import WINDOWS
 from streams.connect.sinks.window_views.read import read
 from streams.connect.sinks.window_views.series_view import SeriesReading
 from streams.core.clock import SystemClock
+from streams.core.rows.built_in_tables import WindowRows
 from streams.core.settings import Settings
 from streams.engine.windows.minutes.sketch_code import decode, encode
 
@@ -47,62 +50,80 @@ def samples() -> dict[str, NDArray[np.float64]]:
     }
 
 
-@pytest.mark.parametrize("name", samples())
+async def _stored(
+    settings: Settings, rows: Mapping[str, list[WindowRows]], roll_up_s: int | None = None
+) -> None:
+    """Insert the rows of each tenant into its shard, and roll them up to the hour."""
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
+    by_shard: defaultdict[int, list[WindowRows]] = defaultdict(list)
+    for tenant, found in rows.items():
+        by_shard[int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])] += found
+    for shard, found in by_shard.items():
+        await shards.insert(shard, found)
+        if roll_up_s is not None:
+            await shards.roll_up(shard, "h1", roll_up_s)
+    await shards.close()
+
+
+def _hour(settings: Settings, tenant: str, start: int, table: str) -> dict[str, Any]:
+    """The one row of the tenant's hour, as `dia query series` reads it."""
+    query = series.SeriesQuery(
+        tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + HOUR_S, step_s=HOUR_S
+    )
+    (row,) = read(settings, SeriesReading(query, table)).rows
+    return dict(zip(series.COLUMNS, row, strict=True))
+
+
 async def test_percentiles_are_within_one_percent(
-    settings: Settings, name: str, yesterday: Any, minutes_of: Any
+    settings: Settings, yesterday: Any, minutes_of: Any
 ) -> None:
     """The accuracy that `dia query series` promises, against numpy's inverted_cdf of the same
     values."""
-    values = samples()[name]
-    tenant, start = f"percentiles-{name}", yesterday()
-    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
-    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
-    parts = [chunk for chunk in np.array_split(values, 3) if len(chunk)]
-    await shards.insert(shard, [minutes_of(tenant, start, v, i) for i, v in enumerate(parts)])
-    query = series.SeriesQuery(
-        tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + HOUR_S, step_s=HOUR_S
-    )
-    for table in ("m1", "h1"):
-        (row,) = read(settings, SeriesReading(query, table)).rows
-        found = dict(zip(series.COLUMNS, row, strict=True))
-        assert found["count"] == len(values)
-        assert (found["min"], found["max"]) == (values.min(), values.max())
-        assert found["mean"] == pytest.approx(values.mean(), rel=1e-9, abs=1e-9 * abs(values).max())
-        assert found["sd"] == pytest.approx(values.std(), rel=1e-6)
+    start, rows = yesterday(), {}
+    for name, values in samples().items():
+        tenant = f"percentiles-{name}"
+        parts = [chunk for chunk in np.array_split(values, 3) if len(chunk)]
+        rows[tenant] = [minutes_of(tenant, start, part, i) for i, part in enumerate(parts)]
+    await _stored(settings, rows, roll_up_s=start)
+    for name, values in samples().items():
         exact = np.percentile(values, [50, 95, 99], method="inverted_cdf")
-        np.testing.assert_allclose([found["p50"], found["p95"], found["p99"]], exact, rtol=0.01)
-        await shards.roll_up(shard, "h1", start)
-    await shards.close()
+        mean = pytest.approx(values.mean(), rel=1e-9, abs=1e-9 * abs(values).max())
+        for table in ("m1", "h1"):
+            found = _hour(settings, f"percentiles-{name}", start, table)
+            assert found["count"] == len(values), name
+            assert (found["min"], found["max"]) == (values.min(), values.max()), name
+            assert found["mean"] == mean, name
+            assert found["sd"] == pytest.approx(values.std(), rel=1e-6), name
+            percentiles = [found["p50"], found["p95"], found["p99"]]
+            np.testing.assert_allclose(percentiles, exact, rtol=0.01, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        [0.91],
-        [0.91, 0.93],
-        [0.93, 0.92, 0.91],
-        [0.5, 0.93, 0.91, 0.92],
-        [0.92, 0.92, 0.92, 0.93],
-        [0.0, 0.0, 0.0, 1.0],
-    ],
+FEW = (
+    [0.91],
+    [0.91, 0.93],
+    [0.93, 0.92, 0.91],
+    [0.5, 0.93, 0.91, 0.92],
+    [0.92, 0.92, 0.92, 0.93],
+    [0.0, 0.0, 0.0, 1.0],
 )
+
+
 async def test_percentiles_of_up_to_four_values_are_exact(
-    settings: Settings, values: list[float], yesterday: Any, minutes_of: Any
+    settings: Settings, yesterday: Any, minutes_of: Any
 ) -> None:
     """With up to four values, users compare each digit."""
-    tenant, start = f"few-{values}", yesterday()
-    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
-    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
-    await shards.insert(shard, [minutes_of(tenant, start, np.array(values), 0, minutes=2)])
-    await shards.close()
-    query = series.SeriesQuery(
-        tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + HOUR_S, step_s=HOUR_S
-    )
-    (row,) = read(settings, SeriesReading(query, "m1")).rows
-    found = dict(zip(series.COLUMNS, row, strict=True))
-    exact = np.percentile(values, [50, 95, 99], method="inverted_cdf")
-    scale = max(map(abs, values))
-    assert [found["p50"], found["p95"], found["p99"]] == pytest.approx(exact, abs=1e-9 * scale)
+    start = yesterday()
+    rows = {
+        f"few-{values}": [minutes_of(f"few-{values}", start, np.array(values), 0, minutes=2)]
+        for values in FEW
+    }
+    await _stored(settings, rows)
+    for values in FEW:
+        found = _hour(settings, f"few-{values}", start, "m1")
+        exact = np.percentile(values, [50, 95, 99], method="inverted_cdf")
+        scale = max(map(abs, values))
+        percentiles = [found["p50"], found["p95"], found["p99"]]
+        assert percentiles == pytest.approx(exact, abs=1e-9 * scale), values
 
 
 async def test_a_series_is_divided_into_steps(
