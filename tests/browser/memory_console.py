@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -35,6 +36,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.words.moments import iso_s
 from streams.engine.app.app import App
+from streams.engine.windows.minutes.sketch_code import encode
 from streams.http.console.addition import NOTHING_ADDED, ConsoleAddition
 from streams.http.console.capacity.forecast_runs import ForecastRuns
 from streams.http.console.serving import ConsoleProcess
@@ -278,10 +280,14 @@ def _slots() -> list[int]:
     return [first + 300 * number for number in range(12)]
 
 
+_CODES = encode(np.array([5.0, 8.0, 9.0])).tolist()
+"""of the percentiles"""
+
+
 def _series() -> list[list[Any]]:
     """Two windows with their sketches, as `streams.connect.sinks.series.statement` gives them."""
     return [
-        [at, EVENTS_A_MINUTE, 5.0, 1.0, 1.0, 9.0, 4.0, [5.0, 8.0, 9.0], [100, 200], [30, 30], [0]]
+        [at, EVENTS_A_MINUTE, 5.0, 60.0, 1.0, 9.0, 4.0, _CODES, [100, 200], [30, 30], [0]]
         for at in (_minute_s() - 180, _minute_s() - 120)
     ]
 
@@ -289,7 +295,7 @@ def _series() -> list[list[Any]]:
 def _ranking() -> list[list[Any]]:
     """Two models over the whole range, as `streams.connect.sinks.series.ranked` gives them."""
     return [
-        [name, 120, mean, 1.0, 1.0, 9.0, 4.0, [mean, 8.0, 9.0]]
+        [name, 120, mean, 120.0, 1.0, 9.0, 4.0, _CODES]
         for name, mean in ((MODEL, 5.0), ("slow", 7.25))
     ]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from streams.connect.sinks.series import QUANTILES, quantile_sql
+from streams.connect.sinks.percentiles import QUANTILES, percentile_sql
 from streams.core.rows import deviations
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.rows.clickhouse_table import quoted
@@ -70,7 +70,7 @@ def readable_views(database: str, taken: frozenset[str]) -> str:
                 f"{name} {kind} COMMENT {quoted(comment)}"
                 for name, (kind, comment) in COLUMNS.items()
             ),
-            quantile=quantile_sql(),
+            quantile=percentile_sql(),
             shares=list(QUANTILES),
             **deviations.SQL,
             weights=", ".join(map(str, QUANTILES)),

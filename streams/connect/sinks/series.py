@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from streams.connect.sinks.percentiles import QUANTILES, percentiles
 from streams.connect.sinks.series_merge import EXTRA
 from streams.core.errors import UsageError
 from streams.core.rows import deviations
@@ -24,15 +27,8 @@ COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"
 
 WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 
-QUANTILES = (0.5, 0.95, 0.99)
-PERCENTILE_ERROR = 0.01
-"""Of the relative error. Exact where the percentile is the smallest or largest value (the 99th of
-fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
-
 _SQL = """
-SELECT
-    step, total, joint, sqrt(spread / total) AS sd, low, high, last,
-    arrayMap((share, code) -> {quantile}, {shares}, codes) AS p{outer}
+SELECT step, total, joint, spread, low, high, last, codes{outer}
 FROM
 (
     SELECT *, {mean} AS joint, {m2} AS spread
@@ -58,27 +54,6 @@ _STEP = """{start:UInt32} + intDiv(toUnixTimestamp(w) - {start:UInt32}, {step:UI
                 * {step:UInt32}"""
 _NAMES = ("tenant", "model", "metric")
 
-_QUANTILE = """multiIf(
-        ceil(share * total) <= 1, low,
-        ceil(share * total) >= total, high,
-        code = 0, greatest(low, least(high, 0.)),
-        total = 3 AND abs({third} AS middle) > 1e-12 * greatest(abs(low), abs(high)), middle,
-        total = 4 AND abs({inner} AS second) > 3e-5 * (high - low), second,
-        {bucket})"""
-"""Moments lose digits relative to the range; the bucket is more exact near zero."""
-_THIRD = "greatest(low, least(high, 3 * joint - low - high))"
-"""The middle of three values, from their sum."""
-_INNER = """greatest(low, least(high, joint + (((2 * joint - low - high) AS pair) - sqrt(if(
-            ((2 * (spread - (low - joint) * (low - joint) - (high - joint) * (high - joint))
-                - pair * pair) AS apart) > 1e-12 * (high - low) * (high - low), apart, 0))) / 2))"""
-"""The second of four values. With u and v the deviations of the inner two from the mean, ``pair``
-is u + v and ``apart`` is (u - v) squared, 2 (u2 + v2) - (u + v)2; below 1e-12 it is rounding."""
-_BUCKET = """greatest(low, least(high, 2
-            * (greatest(low, least(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS a)
-            * (least(high, greatest(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS b)
-            / (a + b)))"""
-"""The harmonic mean of the bucket's ends, cut to [low, high], minimises the relative error over the
-bucket."""
 _SKETCHED = {
     "outer": ", sketch.1, sketch.2, newest",
     "inner": ",\n        sumMap(sk_k, sk_n) AS sketch,"
@@ -129,11 +104,6 @@ def plain(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     return [row[:-EXTRA] for row in rows]
 
 
-def quantile_sql() -> str:
-    """The percentile ``share`` of one combined row, from its ``code`` in the sketch."""
-    return _QUANTILE.format(third=_THIRD, inner=_INNER, bucket=_BUCKET)
-
-
 def statement(
     query: SeriesQuery, table: WindowTable, *, parts: bool = False, counted: str = ""
 ) -> tuple[str, dict[str, Any]]:
@@ -163,8 +133,6 @@ def _sql(step: str, names: Sequence[str], table: WindowTable, counted: str, *, p
         table=table,
         counted=counted,
         **deviations.SQL,
-        quantile=quantile_sql(),
-        shares=list(QUANTILES),
         weights=", ".join(map(str, QUANTILES)),
         **(_SKETCHED if parts else _PLAIN),
     )
@@ -182,8 +150,15 @@ def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
 
 
 def steps(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """`COLUMNS`, with ``t`` in epoch seconds."""
-    return [(*row[:-1], *row[-1]) for row in rows]
+    """`COLUMNS`, with ``t`` in epoch seconds. A row: step, count, mean, sum of squared deviations, smallest,
+    largest and last value, and the codes of `QUANTILES`."""
+    if not rows:
+        return []
+    step, total, mean, m2, low, high, last, codes = zip(*rows, strict=True)
+    sd = np.sqrt(np.array(m2) / np.array(total, float))
+    shown = percentiles(total, mean, m2, low, high, codes)
+    columns = (step, total, mean, sd.tolist(), low, high, last, *shown.T.tolist())
+    return [*zip(*columns, strict=True)]
 
 
 def _refuse_senseless(query: SeriesQuery) -> None:

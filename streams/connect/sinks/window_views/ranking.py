@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.connect.sinks.moved_rows import counted
-from streams.connect.sinks.series import COLUMNS, QUANTILES, SeriesQuery, plain, ranked, steps
+from streams.connect.sinks.percentiles import QUANTILES
+from streams.connect.sinks.series import COLUMNS, SeriesQuery, plain, ranked, steps
 from streams.connect.sinks.series_merge import EXTRA, joined
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.window_views.view import Rows, Statement, WindowPoints
@@ -15,7 +16,7 @@ from streams.core.rows.built_in_tables import WindowTable
 
 _SHARES: Final = len(QUANTILES)
 _WHOLE: Final = len(COLUMNS) - _SHARES + 1 + EXTRA
-"""columns of a row that can be joined; its percentiles are one column"""
+"""columns of a row that can be joined; the codes of its percentiles are one column"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RankingReading:
 
     def points(self, found: Sequence[Rows]) -> WindowPoints:
         """The first column is ``of``, ascending."""
-        rows = joined(found, QUANTILES)
+        rows = joined(found)
         if rows and len(rows[0]) == _WHOLE:
             rows = plain(rows)
         shown = steps(rows)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from streams.connect.sinks.moved_rows import counted
+from streams.connect.sinks.percentiles import PERCENTILE_ERROR
 from streams.connect.sinks.series import (
     COLUMNS,
     HOURS_RANGE_S,
     MINUTES_RANGE_S,
-    PERCENTILE_ERROR,
-    QUANTILES,
     WIDTH_S,
     SeriesQuery,
     choose_table,
@@ -152,7 +151,7 @@ class SeriesReading:
         ]
 
     def points(self, found: Sequence[Rows]) -> WindowPoints:
-        rows = found[0] if len(found) == 1 else joined(found, QUANTILES)
+        rows = found[0] if len(found) == 1 else joined(found)
         sketches: Rows = ()
         if self.sketches or len(found) > 1:
             sketches = [(row[0], row[-EXTRA], row[1 - EXTRA]) for row in rows]

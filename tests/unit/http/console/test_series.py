@@ -77,7 +77,7 @@ async def test_the_last_hour_has_an_answer_during_an_outage(
         if away:
             raise ShardUnavailable("away")
         start_s = reading.query.start_s // 60 * 60
-        return reading.points([[(start_s, 3, 1.5, 0.1, 1.0, 2.0, 1.5, [1.5, 2.0, 2.0])]])
+        return reading.points([[(start_s, 3, 1.5, 0.03, 1.0, 2.0, 1.5, [1059, 1073, 1073])]])
 
     monkeypatch.setattr(ShardReader, "of_windows", rows)
     ask = {"model": "m", "metric": "x", "from": "-1h"}
