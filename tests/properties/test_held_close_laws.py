@@ -24,7 +24,7 @@ class Line:
 
     def __init__(self):
         self.clock = VirtualClock()
-        self.held = HeldCloses(TP, Settings(poison_min_records=1), self.clock)
+        self.held = HeldCloses(TP, Settings(poison_min_records=1), self.clock, {})
         self.began = self.clock.monotonic()
         self.spent_s = Counter()
         self.tried = {}

@@ -82,6 +82,7 @@ def drop(
     now_ms = time.time_ns() // 1_000_000
     order = CloseOrder(
         id=f"{now_ms:x}-{secrets.token_hex(2)}",
+        epoch=0,  # `give_close_orders` sets that of each partition
         table=table,
         tenant=tenant,
         before_ms=now_ms,

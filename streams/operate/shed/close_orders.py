@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from streams.connect.broker.opened import opened
 from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart, UsageError
 from streams.core.types import Broker, TopicPartition
@@ -16,6 +18,7 @@ from streams.engine.runtime.offsets.close_order import (
     read_close_orders,
     write_close_orders,
 )
+from streams.engine.runtime.offsets.commit_mark import epoch_of
 
 
 def check_table(agent: Agent, table: str) -> None:
@@ -31,12 +34,15 @@ def check_table(agent: Agent, table: str) -> None:
 async def give_close_orders(
     broker: Broker, group: str, partitions: Sequence[TopicPartition], order: CloseOrder
 ) -> None:
-    """One order for each partition, in place of its last one. Raises `BrokerUnavailable`, and `DiaError`
-    when the outcome is unknown."""
+    """One order for each partition, in its epoch and in place of its last one. Raises `BrokerUnavailable`,
+    and `DiaError` when the outcome is unknown."""
+    async with opened(broker.admin()) as admin:
+        committed = await admin.committed(group, partitions)
+    orders = {tp: replace(order, epoch=epoch_of(committed.get(tp))) for tp in partitions}
     producer = broker.transactional_producer(close_group(group))
     try:
         await producer.start()
-        await write_close_orders(producer, group, dict.fromkeys(partitions, order))
+        await write_close_orders(producer, group, orders)
     except PartitionRestart as error:
         what = "another order came between" if not isinstance(error, CommitInDoubt) else str(error)
         raise DiaError(

@@ -2,7 +2,8 @@
 partition (docs/protocols/held_closes.md, H5).
 
 It stays beside the partition's offset (runtime/offsets/offset_words.py), where each owner reads it when it
-opens the partition, and at intervals. To carry it out again does nothing: the windows are gone.
+opens the partition, and at intervals. To carry it out again does nothing: the windows are gone. It covers no
+window that becomes due later, and is void in another epoch than its own.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from streams.engine.state.key_owners import Owner
 
 
 class CloseOrder(Struct, frozen=True, kw_only=True):
-    """Of windows of ``table`` that end by ``before_ms`` of event time. ``tenant``: "" for those that no
-    single tenant made, None for all.
+    """Of windows of ``table`` that were due by ``before_ms`` of event time, their end and the time for late
+    events. ``tenant``: "" for those that no single tenant made, None for all.
 
     ``untried``: also those whose `on_window_close` was not called, as its call does not return.
     """
 
     id: str
+    epoch: int
     table: str
     tenant: str | None
     before_ms: int
@@ -32,9 +34,10 @@ class CloseOrder(Struct, frozen=True, kw_only=True):
     actor: str
     reason: str
 
-    def covers(self, table: str, owner: Owner, end_ms: int) -> bool:
+    def covers(self, table: str, owner: Owner, due_ms: int) -> bool:
+        """A window of event time ``due_ms``, at which it closes."""
         whose = self.tenant is None or self.tenant == (owner or "")
-        return whose and table == self.table and end_ms <= self.before_ms
+        return whose and table == self.table and due_ms <= self.before_ms
 
 
 def close_group(group: str) -> str:

@@ -15,7 +15,7 @@ import heapq
 import itertools
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -92,7 +92,11 @@ class _Hold:
 class HeldCloses:
     """Of one partition."""
 
-    def __init__(self, tp: TopicPartition, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, tp: TopicPartition, settings: Settings, clock: Clock, waits_ms: Mapping[str, int]
+    ) -> None:
+        """``waits_ms``: by table, the event time from the end of a window until it is due."""
+        self._waits_ms = waits_ms
         self._tp = tp
         self._clock = clock
         self._window_s = settings.poison_window_s
@@ -137,7 +141,7 @@ class HeldCloses:
             self._ordered = [
                 window
                 for window, owner in self._owner.items()
-                if order.covers(window.table, owner, window.end_ms)
+                if self._covers(order, owner, window)
             ]
 
     def ordered_end(self, owner: Owner, window: HeldWindow) -> WindowDropped | None:
@@ -145,9 +149,12 @@ class HeldCloses:
         order = self._order
         if order is None or not (order.untried or window in self._owner):
             return None
-        if not order.covers(window.table, owner, window.end_ms):
+        if not self._covers(order, owner, window):
             return None
         return WindowDropped(f"by order of {order.actor}: {order.reason}")
+
+    def _covers(self, order: CloseOrder, owner: Owner, window: HeldWindow) -> bool:
+        return order.covers(window.table, owner, window.end_ms + self._waits_ms[window.table])
 
     def may_write(self, owner: Owner, error: BadRecord) -> bool:
         """Whether the dead letter of a refused close is ordered, or within the rate of its owner."""

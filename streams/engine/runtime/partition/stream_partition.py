@@ -222,7 +222,8 @@ class StreamPartition(Partition):
         return self._chunks[0].batch.offsets[self.at] if self.given else None
 
     def take_close_order(self, order: CloseOrder) -> None:
-        self._closing.held.take_order(order)
+        if order.epoch == self.state.link.epoch:
+            self._closing.held.take_order(order)
 
     def closing_stream(self) -> Stream:
         """For one `on_window_close` that waits."""

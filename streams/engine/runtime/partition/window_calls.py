@@ -62,7 +62,9 @@ class WindowCalls:
         self._kept = kept
         self._unowned = unowned(partition.agent.source)
         self._declared = {one.name: one for one in declared if one.on_window_close is not None}
-        self.held = HeldCloses(partition.tp, partition.settings, partition.clock)
+        # A session, which ends with its last event, waits for its gap, too.
+        waits_ms = {name: one.gap_ms + one.grace_ms for name, one in self._declared.items()}
+        self.held = HeldCloses(partition.tp, partition.settings, partition.clock, waits_ms)
         self._given: dict[HeldWindow, WindowCall] = {}
         for call in kept:
             if call.name in self._declared:

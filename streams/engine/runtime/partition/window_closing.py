@@ -73,7 +73,8 @@ class WindowClosing:
             if isinstance(table := tables[one.name], WindowedTable)
         }
         self.has_windows = bool(self._windowed)
-        self.held = HeldCloses(partition.tp, settings, partition.clock)
+        waits_ms = {name: one.windows.expires_ms or 0 for name, (one, _) in self._windowed.items()}
+        self.held = HeldCloses(partition.tp, settings, partition.clock, waits_ms)
         self._timeout_s = settings.window_close_timeout_s
         self._waits = WaitShares(partition.clock, _SHARE, self._timeout_s)
         self._left_behind: dict[HeldWindow, asyncio.Task[Any]] = {}

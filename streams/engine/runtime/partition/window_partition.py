@@ -118,7 +118,8 @@ class WindowPartition(Partition):
         self._refused_closes[refused.error.code] += 1
 
     def take_close_order(self, order: CloseOrder) -> None:
-        self._calls.held.take_order(order)
+        if order.epoch == self.state.link.epoch:
+            self._calls.held.take_order(order)
 
     @property
     def partition(self) -> int:

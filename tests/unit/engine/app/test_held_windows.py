@@ -186,7 +186,7 @@ def test_an_order_makes_dead_letters_of_held_calls(town):
     here.faults.update(hostile=ValueError("a bug"), other=ValueError("a bug"))
     here.minutes(["hostile", "other"], 0, 1, 2)
     order = CloseOrder(
-        id="o", table="per_minute", tenant="hostile", before_ms=NOW_MS, untried=False, at_ms=NOW_MS,
+        id="o", epoch=0, table="per_minute", tenant="hostile", before_ms=NOW_MS, untried=False, at_ms=NOW_MS,
         actor="eve", reason="bad rates",
     )  # fmt: skip
 

@@ -34,8 +34,8 @@ def desk(desk):
     return desk
 
 
-def _windowed(on_close):
-    windows = windows_of("counts", WINDOW_S, WINDOW_S, 0)
+def _windowed(on_close, expires_s=0):
+    windows = windows_of("counts", WINDOW_S, WINDOW_S, expires_s)
     return WindowedDeclaration(DeclaredTable("counts", default=int, keys="any"), windows, on_close)
 
 
@@ -110,6 +110,7 @@ def _order(**fields):
         "tenant": "hostile",
         "before_ms": 1 << 60,
         "untried": False,
+        "epoch": 0,
         **fields,
     }
     return CloseOrder(id="o", at_ms=0, actor="eve", reason="bad rates", **fields)
@@ -363,6 +364,35 @@ async def test_an_order_of_untried_windows_ends_a_call_that_never_returns(desk):
     await _wake(desk)
     await desk.commit()
     assert [code for code, _, _ in _letters(desk)] == ["window_dropped"]
+
+
+async def test_an_order_leaves_windows_that_become_due_later_to_their_calls(desk):
+    """The code is mended after the order: it took the windows of the next hour, too, which had ended but waited
+    for late events. No replay brings a dead letter of a window back."""
+    closing = Closing(hostile=ValueError("a bug"))
+    counts = _windowed(closing, expires_s=2 * WINDOW_S)
+    partition = await desk.open(_counting(counts), counts)
+    await _windows(desk, ["hostile"], 4)
+    assert len(partition.held) == 1
+    partition.take_close_order(_order(before_ms=desk.base + 3 * WINDOW_S * 1000, untried=True))
+    await _wake(desk)
+    closing.faults.clear()
+    await _windows(desk, ["hostile"], 2)
+    await desk.commit()
+    assert [letter["start_ms"] - desk.base for _, _, letter in _letters(desk)] == [0]
+    assert _sent(desk) == [b"hostile 1"] * 2
+
+
+async def test_an_order_of_another_epoch_drops_no_window(desk):
+    """After a reset the windows are others, of another log perhaps."""
+    counts = _windowed(Closing(hostile=ValueError("a bug")))
+    partition = await desk.open(_counting(counts), counts)
+    await _windows(desk, ["hostile"], 2)
+    partition.take_close_order(_order(epoch=1))
+    await _wake(desk)
+    await desk.commit()
+    assert [*_letters(desk)] == []
+    assert len(partition.held) == 1
 
 
 async def test_refused_closes_above_the_rate_of_letters_wait_in_the_state(desk):
