@@ -53,9 +53,9 @@ class RowBatch:
 
     @property
     def name(self) -> str:
-        """Unique to these rows: letters, digits, ``.``, ``_`` and ``-`` only."""
+        """Unique to these rows: letters, digits, ``.``, ``_`` and ``-`` only. A group has no dot."""
         topic, partition = self.source
-        return f"{self.group}-{topic}-{partition}-{self.version:014x}-{self.part}"
+        return f"{self.group}.{topic}-{partition}-{self.version:014x}-{self.part}"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         names = tuple(self.columns)

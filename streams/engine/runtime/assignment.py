@@ -338,8 +338,9 @@ class _Superseded(Exception):  # noqa: N818 - a signal between two attempts, not
 
 
 def transactional_id(group: str, tp: TopicPartition) -> str:
-    """The transactional id of a partition's only producer."""
-    return f"{group}-{tp.topic}-{tp.partition}"
+    """The transactional id of a partition's only producer. The name of a group has no dot, so groups and topics
+    that join to the same text have different ids."""
+    return f"{group}.{tp.topic}-{tp.partition}"
 
 
 def _is_moved(committed: CommittedOffset | None, last: Link) -> bool:

@@ -4,8 +4,8 @@ Model: https://kafka.apache.org/documentation/#security_authz. The rules name to
 transactional ids as the engine forms them.
 
 - Topics and groups are literal, and so is a transactional id without a partition.
-- Topics grow, so the id of a partition, `GROUP-TOPIC-PARTITION`, has the prefix `GROUP-TOPIC-`. It
-  reaches another app whose group begins with `GROUP-`: `acme-group` and an app `acme-group-eu`.
+- Topics grow, so the id of a partition, `GROUP.TOPIC-PARTITION`, has the prefix `GROUP.TOPIC-`. It
+  reaches the ids of the same group for topics whose name begins with `TOPIC-`.
 - Two prefixes reach every app of the cluster: edges have `dia-edge-` and the edge's name,
   operators have `dia-shed-` and an order."""
 

@@ -114,7 +114,7 @@ def test_operators_have_the_rights_of_every_command(rendered, principals):
     for group, topic in app.topology.sources():
         assert "Read" in allowed("group", group)
         assert "Read" in allowed("group", f"dia-breaker-{group}")
-        own = f"{group}-{topic.name}-0"
+        own = f"{group}.{topic.name}-0"
         for name in (own, f"dia-shed-{group}", f"dia-breaker-{own}"):
             assert "Write" in allowed("transactionalId", name), name
 
@@ -180,7 +180,7 @@ def test_each_principal_has_the_rights_of_its_work(rendered, principals):
         assert "Write" in edge("transactionalId", f"dia-edge-x-{topic}")
     for group, topic in app.topology.sources():
         assert "Read" in worker("group", group)
-        assert "Write" in worker("transactionalId", f"{group}-{topic.name}-0")
+        assert "Write" in worker("transactionalId", f"{group}.{topic.name}-0")
         assert {"Describe"} <= console("group", group)
         assert "Read" in console("group", f"dia-shed-{group}")
 
@@ -191,7 +191,7 @@ def test_listening_components_lack_the_rights_of_a_worker(rendered, principals):
     """
     for name in ("edge", "console"):
         allowed = principals[f"dia-{name}"]
-        assert "Write" not in allowed("transactionalId", "dia-group-model.metrics-0")
+        assert "Write" not in allowed("transactionalId", "dia-group.model.metrics-0")
         for one in rendered:
             topic = one["spec"]["topicName"]
             parked = name != "console" and topic.endswith(".parked")

@@ -22,12 +22,27 @@ from streams.core.errors import (
     UnknownFormat,
 )
 from streams.core.rows.dated_map import MapIdentity
+from streams.core.rows.row_sink import RowBatch
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
+from streams.engine.runtime.assignment import transactional_id
 from streams.engine.runtime.restore.state import META_KEY
 from streams.engine.state.memory import MemoryDisk
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
 CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
+
+
+def test_no_two_partitions_share_a_producer_or_a_batch_of_rows():
+    """Groups and topics that join to one text fenced each other, and one's files replaced the other's."""
+    places = [
+        ("acme-audit", TopicPartition("eu-orders", 0)),
+        ("acme-audit-eu", TopicPartition("orders", 0)),
+        ("acme-audit", TopicPartition("eu-orders-0", 0)),
+        ("acme-audit", TopicPartition("eu.orders", 0)),
+    ]
+    assert len({transactional_id(*place) for place in places}) == len(places)
+    batches = [RowBatch("lines", *place, 1, 0, {}) for place in places]
+    assert len({batch.name for batch in batches}) == len(places)
 
 
 async def test_a_new_group_begins_at_the_start_of_the_log(rig):

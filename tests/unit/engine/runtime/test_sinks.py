@@ -75,7 +75,7 @@ async def test_a_sink_gets_the_rows_of_a_commit_with_its_version(rig, sink, ear)
         await rig.clock.advance(3)
     assert [(row["word"], row["n"]) for row in ear.rows] == [("a", 0), ("b", 1)]
     assert {row["ver"] for row in ear.rows} == {1}
-    assert ear.heard[0].name == f"dia-group-{SOURCE.topic}-0-{1:014x}-0"
+    assert ear.heard[0].name == f"dia-group.{SOURCE.topic}-0-{1:014x}-0"
     assert ear.closed
 
 
