@@ -20,7 +20,8 @@ class FetchedEvents:
     ``watermark_ms[row]`` is the maximum of min(event time, append time) up to that row."""
 
     __slots__ = (
-        "_last_of_others", "bad_rows", "batch", "bytes", "dead", "event_ms", "items", "told", "watermark_ms",
+        "_last_of_others", "_reached", "bad_rows", "batch", "bytes", "dead", "event_ms", "items", "told",
+        "watermark_ms",
     )  # fmt: skip
 
     def __init__(self, batch: RecordBatch, decoded: Decoded) -> None:
@@ -31,6 +32,7 @@ class FetchedEvents:
         times, reached = decoded.event_ms, np.minimum(decoded.event_ms, decoded.append_ms)
         if decoded.bad:
             self.items, times, reached = _with_bad(batch, decoded, reached)
+        self._reached = reached
         self.event_ms: list[int] = times.tolist()
         self.watermark_ms: list[int] = np.maximum.accumulate(reached).tolist()
         self.told = 0
@@ -38,6 +40,12 @@ class FetchedEvents:
         self.dead = 0
         """dead letters among the completed rows behind ``told``"""
         self._last_of_others: dict[str, int] = {}
+
+    def skip(self, rows: int) -> None:
+        """The first ``rows`` rows were not read: their times move no watermark."""
+        self._reached[:rows] = 0
+        self.watermark_ms = np.maximum.accumulate(self._reached).tolist()
+        self.told, self.dead = rows, 0
 
     def last_of_others(self, tenant: str) -> int:
         """The last row whose event is another tenant's; -1 if there is none."""

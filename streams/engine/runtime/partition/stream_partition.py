@@ -482,8 +482,8 @@ class StreamPartition(Partition):
         if self._chunks:
             chunk = self._chunks[0]
             self.items = chunk.items
-            self.at = self.until = chunk.told = bisect_left(chunk.batch.offsets, until)
-            chunk.dead = 0
+            self.at = self.until = bisect_left(chunk.batch.offsets, until)
+            chunk.skip(self.at)
 
     def abandon(self) -> None:
         self.drop()

@@ -424,6 +424,27 @@ async def test_an_abandoned_callback_completes_no_later_event(desk, base):
     assert _content(desk, counts) == {("t", 20): 1}
 
 
+async def test_skipped_events_close_no_window(desk, base):
+    """One with a far later time closed the windows of the events behind it in the same fetch, which became
+    dead letters; a worker that fetched them alone counted them."""
+    go_on = asyncio.Event()
+    counts = _windowed_table(10, expires=0)
+
+    async def body(stream):
+        async for event in stream.events():
+            if event.message.offset == 1:
+                await go_on.wait()
+            counts[event.value.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 2, 500, 3, 4)
+    desk.partition.shed(shed_before(desk, 3))
+    await settle()
+    await desk.commit()
+    assert desk.letters() == []
+    assert _content(desk, counts) == {("t", 0): 3}
+
+
 async def test_another_size_of_windows_is_refused(desk, base):
     """State of windows of a minute is not valid for windows of an hour."""
 
