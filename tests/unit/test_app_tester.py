@@ -5,6 +5,7 @@ lines.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import pytest
 
 from streams.core.errors import TableMisused, UnsupportedByDia, UsageError
 from streams.engine.app.app import App
-from streams.testing import AppTester, NotAtRest
+from streams.testing import SETTINGS, AppTester, NotAtRest
 
 
 class Order(msgspec.Struct):
@@ -144,6 +145,34 @@ def test_events_are_counted_under_another_key(tested):
     assert tester.table(by_country) == dict.fromkeys(countries, 12.0)
     assert sorted(app.agents) == ["track", "track-group_by"]
     assert tester.dead_letters == []
+
+
+class Visit(msgspec.Struct):
+    user: str
+    page: str
+    ts: int
+
+
+def test_an_event_that_waited_for_group_by_is_as_old_as_it_was(tested):
+    """How long its agent was away, or waited, made the copy too old: a dead letter, which a replay refused
+    again. Without `group_by` the event counts."""
+    app = App("site")
+    visits = app.topic("visits", value_type=Visit, key_field="user", time_field="ts")
+    by_page = app.Table("by_page", default=int)
+
+    async def after_a_while(visit):
+        await asyncio.sleep(120)
+        return True
+
+    @app.agent(visits)
+    async def track(stream):
+        async for visit in stream.filter(after_a_while).group_by("page"):
+            by_page[visit.page] += 1
+
+    tester = tested(app, settings=replace(SETTINGS, late_max_s=60))
+    tester.send(visits, Visit(user="u", page="p", ts=tester.now_ms))
+    assert tester.dead_letters == []
+    assert tester.table(by_page) == {"p": 1}
 
 
 class Reading(msgspec.Struct):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.records import headers
-from streams.core.records.bad_records import OutOfRange, UnknownSchemaVersion, WrongType
+from streams.core.records.bad_records import UnknownSchemaVersion, WrongType
 from streams.core.records.defects import Defect, defect
 from streams.core.records.framed_batch import timestamp_array
 from streams.core.records.headers import UNNAMED_VERSION
@@ -50,13 +50,11 @@ def _read_version(topic: Topic, raw: bytes, i: int, envelope: Envelope) -> None:
 
 
 def _read_append_ts(raw: bytes, i: int, envelope: Envelope) -> None:
-    """A header can make a record older but not younger, so no client advances time."""
-    first_ms, append_ms = headers.decimal(raw), envelope.append_ms[i]
-    path = headers.REPLAY_APPEND_TS
+    """A header can make a record older but not younger, so no client advances time. A later time is
+    that of a broker whose clock was ahead of this one's."""
+    first_ms = headers.decimal(raw)
     if first_ms is None:
+        path = headers.REPLAY_APPEND_TS
         envelope.bad[i] = defect(WrongType.code, path, "expected decimal milliseconds")
-    elif first_ms > append_ms:
-        what = f"expected a time before this append, {append_ms}, got {first_ms}"
-        envelope.bad[i] = defect(OutOfRange.code, path, what)
     else:
-        envelope.append_ms[i] = first_ms
+        envelope.append_ms[i] = min(first_ms, int(envelope.append_ms[i]))

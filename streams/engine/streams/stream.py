@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.core.errors import Pending, UnsupportedByDia
+from streams.core.records.headers import REPLAY_APPEND_TS, last
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.settings import Settings
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target
@@ -247,7 +248,7 @@ class Stream:
         async for event in self.events():
             key, message = key_of(event.value), event.message
             raw = key if isinstance(key, bytes) else str(key)
-            self.send(topic, raw, message.value, headers=message.headers)
+            self.send(topic, raw, message.value, headers=first_appended(message))
         yield None  # never runs: makes this a generator, as the other end is
 
     @property
@@ -330,6 +331,15 @@ class Stream:
 
     def echo(self, *args: Any, **options: Any) -> NoReturn:
         raise absent("echo")
+
+
+def first_appended(message: Message) -> Headers:
+    """The headers of ``message`` with its first append time: how long it waited for the agent makes its copy
+    no older."""
+    if last(message.headers, REPLAY_APPEND_TS) is not None:
+        return message.headers
+    append_ms = round(message.timestamp * 1000)
+    return (*message.headers, (REPLAY_APPEND_TS, b"%d" % append_ms))
 
 
 def _key_of(key: Any) -> Callable[[Any], Any]:

@@ -102,7 +102,7 @@ def _judged_ms(append_ms: int, found: Headers) -> int | None:
     if replayed is None:
         return append_ms
     first_ms = headers.decimal(replayed)
-    return first_ms if first_ms is not None and first_ms <= append_ms else None
+    return None if first_ms is None else min(first_ms, append_ms)
 
 
 def _version(found: Headers, source: Topic) -> int | None:
