@@ -23,7 +23,7 @@ from streams.engine.health.rule import Health, judge
 
 class _Standing(NamedTuple):
     committed: int | None
-    since_ms: int
+    since_s: float
 
 
 class CommitHistory:
@@ -35,8 +35,9 @@ class CommitHistory:
     def __init__(self) -> None:
         self._standing: dict[tuple[str, TopicPartition], _Standing] = {}
 
-    def stalls(self, observed: Observation) -> Stalls:
-        """Seconds by group and partition; 0 if the offset moved or nothing is unread."""
+    def stalls(self, observed: Observation, now_s: float) -> Stalls:
+        """Seconds by group and partition; 0 if the offset moved or nothing is unread. ``now_s`` is monotonic:
+        a wall clock that was ahead would hide a stall for as long, and one that is set invents stalls."""
         found: dict[tuple[str, TopicPartition], float] = {}
         known: dict[tuple[str, TopicPartition], _Standing] = {}
         for source in observed.sources:
@@ -49,9 +50,9 @@ class CommitHistory:
                     continue
                 committed = (source.committed or {}).get(partition)
                 if not lag or before is None or before.committed != committed:
-                    before = _Standing(committed, observed.at_ms)
+                    before = _Standing(committed, now_s)
                 known[place] = before
-                found[place] = max(0, observed.at_ms - before.since_ms) / 1000
+                found[place] = now_s - before.since_s
         self._standing = known
         return found
 
@@ -115,7 +116,8 @@ class HealthMonitor:
             self._clock,
             local_members=member_prefix(self._state),
         )
-        health = judge(replace(observed, stalls=self._history.stalls(observed)))
+        stalls = self._history.stalls(observed, self._clock.monotonic())
+        health = judge(replace(observed, stalls=stalls))
         self._show(health)
         return health
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,8 +30,12 @@ def _observed(at_s, committed, end, *, known=True):
     return Observation(at_ms=round(at_s * 1000), sources=(source,))
 
 
+def _stalls(history, observed):
+    return history.stalls(observed, observed.at_ms / 1000)
+
+
 def _judged(history, observed):
-    return judge(replace(observed, stalls=history.stalls(observed)))
+    return judge(replace(observed, stalls=_stalls(history, observed)))
 
 
 def test_an_owner_that_never_commits_becomes_red():
@@ -57,17 +62,25 @@ def test_a_group_that_does_not_stop_rebalancing_becomes_red():
 def test_a_partition_without_unread_records_does_not_stall():
     """After a week without records the first new record has just begun to wait."""
     history = CommitHistory()
-    assert history.stalls(_observed(0, 5, 5)) == {PLACE: 0.0}
-    assert history.stalls(_observed(1000, 5, 5)) == {PLACE: 0.0}
-    assert history.stalls(_observed(1010, 5, 6)) == {PLACE: 10.0}
+    assert _stalls(history, _observed(0, 5, 5)) == {PLACE: 0.0}
+    assert _stalls(history, _observed(1000, 5, 5)) == {PLACE: 0.0}
+    assert _stalls(history, _observed(1010, 5, 6)) == {PLACE: 10.0}
 
 
 def test_a_stall_continues_through_an_unknown_period():
     """An outage of the broker proves no progress of the member."""
     history = CommitHistory()
-    history.stalls(_observed(0, 5, 10))
-    assert history.stalls(_observed(100, 5, 10, known=False)) == {}
-    assert history.stalls(_observed(200, 5, 10)) == {PLACE: 200.0}
+    _stalls(history, _observed(0, 5, 10))
+    assert _stalls(history, _observed(100, 5, 10, known=False)) == {}
+    assert _stalls(history, _observed(200, 5, 10)) == {PLACE: 200.0}
+
+
+@pytest.mark.parametrize("wall_s", [0, 3600, 7200], ids=["set back", "right", "ahead"])
+def test_a_stall_is_as_long_whatever_the_wall_clock_says(wall_s):
+    """A clock that was ahead at its begin hid it for as long; a step forward was a stall."""
+    history = CommitHistory()
+    history.stalls(_observed(3600, 5, 10), 0.0)
+    assert history.stalls(_observed(wall_s, 5, 10), 400.0) == {PLACE: 400.0}
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 400), st.integers(0, 3), st.integers(0, 3)), max_size=20))
@@ -79,7 +92,7 @@ def test_a_stall_is_the_time_since_the_last_move_or_since_all_was_read(steps):
         at_s += pause_s
         end += produced
         before, committed = committed, min(end, committed + read)
-        stalls = history.stalls(_observed(at_s, committed, end))
+        stalls = _stalls(history, _observed(at_s, committed, end))
         if moved_s is None or committed != before or committed == end:
             moved_s = at_s
         assert abs(stalls[PLACE] - (at_s - moved_s)) < 0.01
