@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 async def make(
     run: Invocation, *, full: bool, if_due: bool
 ) -> tuple[BackupManifest | None, int | None]:
-    """The backup; None if none is due. And when the newest whole one began. Raises as
-    `BackupMaking.make`."""
+    """The backup; None if none is due. And when the newest whole one began, but for those from the future.
+    Raises as `BackupMaking.make`."""
     from streams.connect.coordination.exclusive import exclusively
     from streams.connect.sinks import shard_maps
     from streams.core.clock import SystemClock
-    from streams.operate.backup.catalog import catalog
+    from streams.operate.backup.catalog import catalog, newest
     from streams.operate.backup.create import BackupMaking
     from streams.operate.backup.described import described, described_maps
     from streams.operate.backup.destination import BackupDestination
@@ -46,8 +46,8 @@ async def make(
             return making.make(described(run.settings, run.app, known), retention, full=full)
 
     made = await exclusively(run.settings, "backup", work)
-    whole = [one for one in catalog(destination) if one.whole]
-    return made, whole[0].begun_ms if whole else None
+    last, now_ms = newest(catalog(destination), clock.now_ms()), clock.now_ms()
+    return made, last.begun_ms if last is not None and last.begun_ms <= now_ms else None
 
 
 def served(
@@ -72,11 +72,12 @@ def served(
 
 def chain_of(run: Invocation, name: str) -> tuple[BackupDestination, list[BackupManifest]]:
     """The backup and those that it builds on. Raises `NotFoundThere` and `RefusedBySafety`."""
+    from streams.core.clock import SystemClock
     from streams.operate.backup.catalog import catalog, chain
     from streams.operate.backup.destination import BackupDestination
 
     destination = BackupDestination.of(run.settings)
-    return destination, chain(catalog(destination), name)
+    return destination, chain(catalog(destination), name, SystemClock().now_ms())
 
 
 def fill(

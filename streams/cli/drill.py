@@ -128,13 +128,14 @@ def _lose_shard(
     run: Invocation, name: str, number: int | None, check: Callable[[], None]
 ) -> DrillRecord:
     from streams.cli.backup_making import chain_of
+    from streams.core.clock import SystemClock
     from streams.core.errors import UsageError
     from streams.operate.drill.record import keep, kept, next_shard
 
     destination, manifests = chain_of(run, name)
-    manifest = manifests[0]
+    manifest, now_ms = manifests[0], SystemClock().now_ms()
     shards = range(len(manifest.parts))
-    chosen = next_shard(kept(destination), shards) if number is None else number
+    chosen = next_shard(kept(destination), shards, now_ms) if number is None else number
     if chosen not in shards:
         raise UsageError(f"backup {manifest.name} has no shard {chosen}.")
     record = asyncio.run(_drilled(run, manifest, chosen, check))
@@ -262,12 +263,13 @@ def _due(run: Invocation) -> bool:
     from streams.operate.drill.record import kept, newest_ms
 
     interval_s = run.settings.drill_interval_s
-    newest = newest_ms(kept(BackupDestination.of(run.settings)), "shard")
     now_ms = SystemClock().now_ms()
+    newest = newest_ms(kept(BackupDestination.of(run.settings)), "shard", now_ms)
     return bool(interval_s) and (newest is None or now_ms - newest >= interval_s * 1000)
 
 
 def _tell(run: Invocation, record: DrillRecord | None) -> None:
+    from streams.core.clock import SystemClock
     from streams.engine.schedule.scheduled_drill import PROCEDURES
     from streams.operate.backup.destination import BackupDestination
     from streams.operate.drill.record import kept, newest_ms
@@ -276,7 +278,8 @@ def _tell(run: Invocation, record: DrillRecord | None) -> None:
     if run.json:
         found = kept(BackupDestination.of(run.settings))
         done = dict(zip(_COLUMNS, _row(record), strict=True)) if record is not None else None
-        newest = {one: newest_ms(found, one) for one in PROCEDURES}
+        now_ms = SystemClock().now_ms()
+        newest = {one: newest_ms(found, one, now_ms) for one in PROCEDURES}
         printer.record({"done": done, "newest_ms": newest})
     elif record is None:
         printer.say("the newest good drill is not old enough for another one.")

@@ -54,12 +54,13 @@ def lose_replica(
 
 def _shard(known: KnownMaps, shard: int | None, records: Sequence[DrillRecord]) -> int:
     """Raises `UsageError`, and `RefusedBySafety` where one replica has all rows."""
+    from streams.core.clock import SystemClock
     from streams.core.errors import RefusedBySafety, UsageError
     from streams.operate.drill.record import next_shard
 
     several = [number for number, urls in enumerate(known.urls) if len(urls) > 1]
     if shard is None and several:
-        return next_shard(records, several, "replica")
+        return next_shard(records, several, SystemClock().now_ms(), "replica")
     if shard is not None and shard >= len(known.urls):
         raise UsageError(f"there are shards 0 to {len(known.urls) - 1}.")
     if shard is None or shard not in several:

@@ -103,7 +103,7 @@ def test_each_whole_backup_gives_back_the_rows_of_its_moment(steps):
             assert set(backups.whole()) <= set(backups.held)
         known = backups.known()
         for name in backups.whole():
-            manifest = chain(known, name)[0]
+            manifest = chain(known, name, backups.clock.now_ms())[0]
             for shard in range(2):
                 empty = MemoryBackups(TABLES)
                 assert backups.restored(manifest, shard, empty).claimed

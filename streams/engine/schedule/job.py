@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,3 +26,9 @@ class ScheduledJob:
     work: Callable[[int], Awaitable[Findings]]
     show: Callable[[Findings | None, bool], None] | None = None
     """gets the last complete run's result (None without one) and whether this process leads"""
+
+
+def age_s(now_ms: int, began_ms: int | None) -> float:
+    """Of what began at ``began_ms``; infinite for None, and for a time in the future, by a clock that was set back:
+    it would look young for as long."""
+    return math.inf if began_ms is None or began_ms > now_ms else (now_ms - began_ms) / 1000

@@ -6,7 +6,6 @@ counts, one that failed is tried again after `LOOK_INTERVAL_S`, and a new leader
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Any
 
@@ -16,7 +15,7 @@ from streams.core.clock import Clock
 from streams.core.errors import JobProcessFailed
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
-from streams.engine.schedule.job import Findings, ScheduledJob
+from streams.engine.schedule.job import Findings, ScheduledJob, age_s
 from streams.engine.schedule.ledger_audit import environment, output_of, why
 
 NAME = "backup"
@@ -39,12 +38,10 @@ def scheduled_backup(settings: Settings, clock: Clock, metrics: Metrics) -> Sche
     def show(result: Findings | None, leads: bool) -> None:
         newest_ms = result.detail.get("newest_ms") if result is not None else None
 
-        def age_s() -> float:
-            if not leads:
-                return 0.0
-            return math.inf if newest_ms is None else (clock.now_ms() - newest_ms) / 1000
+        def age() -> float:
+            return age_s(clock.now_ms(), newest_ms) if leads else 0.0
 
-        metrics.schedule.backup_age.set_function(age_s)
+        metrics.schedule.backup_age.set_function(age)
 
     return ScheduledJob(
         name=NAME,

@@ -8,7 +8,6 @@ shown.
 
 from __future__ import annotations
 
-import math
 import sys
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from streams.core.clock import Clock
 from streams.core.errors import JobProcessFailed
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
-from streams.engine.schedule.job import Findings, ScheduledJob
+from streams.engine.schedule.job import Findings, ScheduledJob, age_s
 from streams.engine.schedule.ledger_audit import environment, output_of, why
 
 NAME = "drill"
@@ -41,14 +40,13 @@ def scheduled_drill(settings: Settings, clock: Clock, metrics: Metrics) -> Sched
     def show(result: Findings | None, leads: bool) -> None:
         newest_ms = result.detail if result is not None else {}
 
-        def age_s(procedure: str) -> float:
-            began_ms = newest_ms.get(procedure)
+        def age(procedure: str) -> float:
             if not leads or never.get(procedure, False):
                 return 0.0
-            return math.inf if began_ms is None else (clock.now_ms() - began_ms) / 1000
+            return age_s(clock.now_ms(), newest_ms.get(procedure))
 
         for one in PROCEDURES:
-            metrics.schedule.drill_age.labels(one).set_function(partial(age_s, one))
+            metrics.schedule.drill_age.labels(one).set_function(partial(age, one))
 
     return ScheduledJob(
         name=NAME,

@@ -77,14 +77,22 @@ def catalog(destination: BackupDestination) -> list[KnownBackup]:
     return sorted(found, key=lambda one: one.name, reverse=True)
 
 
-def chain(backups: Sequence[KnownBackup], name: str) -> list[BackupManifest]:
+def newest(backups: Sequence[KnownBackup], now_ms: int) -> KnownBackup | None:
+    """The newest whole one of ``backups``, which are newest first. One from the future, by a clock that was set
+    back, comes behind all others: later ones have earlier names."""
+    whole = [one for one in backups if one.whole]
+    return next((one for one in whole if one.begun_ms <= now_ms), whole[0] if whole else None)
+
+
+def chain(backups: Sequence[KnownBackup], name: str, now_ms: int) -> list[BackupManifest]:
     """The manifest of a whole backup, and those that it builds on, newest first. ``name`` "": of
-    the newest whole one. Raises `NotFoundThere`, and `RefusedBySafety` for one that is not whole."""
+    the `newest`. Raises `NotFoundThere`, and `RefusedBySafety` for one that is not whole."""
     by_name = {one.name: one for one in backups}
     if not name:
-        name = next((one.name for one in backups if one.whole), "")
-        if not name:
+        found_there = newest(backups, now_ms)
+        if found_there is None:
             raise NotFoundThere("there is no whole backup. `dia backup create` makes one.")
+        name = found_there.name
     if name not in by_name:
         raise NotFoundThere(f"there is no backup {name}. `dia backup list` shows them.")
     found = []

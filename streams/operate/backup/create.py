@@ -26,7 +26,7 @@ from streams.core.clock import Clock
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import RefusedBySafety
 from streams.operate.backup import manifest as manifests
-from streams.operate.backup.catalog import KnownBackup, catalog, name_of
+from streams.operate.backup.catalog import KnownBackup, catalog, name_of, newest
 from streams.operate.backup.comparison import (
     differences,
     moved_since,
@@ -87,9 +87,9 @@ class BackupMaking:
         dispositions = _added([server.dispositions() for server in self.servers])
         forms = [backed for backed, _ in tables]
         before = self._side_by_side(self._digests, forms)  # U3
-        newest = next((one.manifest for one in known if one.whole), None)
-        if newest is not None and not full:
-            self._refuse_shrunk(newest, before, what, began_ms)
+        last = newest(known, began_ms)
+        if last is not None and last.manifest is not None and not full:
+            self._refuse_shrunk(last.manifest, before, what, began_ms)
         part = partial(self._part, name, base)
         parts = self._side_by_side(part, forms, before)
         made = BackupManifest(

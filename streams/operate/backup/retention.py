@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.core.settings import Settings
-from streams.operate.backup.catalog import KnownBackup
+from streams.operate.backup.catalog import KnownBackup, newest
 from streams.operate.backup.manifest import BackupManifest
 
 
@@ -35,8 +35,9 @@ class Retention:
         )
 
     def base(self, backups: Sequence[KnownBackup], now_ms: int) -> BackupManifest | None:
-        """What an incremental backup builds on: the newest whole one. None: a full one is due."""
-        whole = [one for one in backups if one.whole]
+        """What an incremental backup builds on: the newest whole one that is not from the future. None: a full
+        one is due."""
+        whole = [one for one in backups if one.whole and one.begun_ms <= now_ms]
         recent = [one for one in whole if now_ms - one.begun_ms < self.full_s * 1000]
         if not any(one.manifest is not None and not one.manifest.base for one in recent):
             return None
@@ -50,7 +51,8 @@ class Retention:
         manifests = {one.name: one.manifest for one in backups if one.manifest is not None}
         whole = [one for one in backups if one.whole]
         wanted = [one.name for one in whole if now_ms - one.begun_ms < self.keep_s * 1000]
-        wanted += [one.name for one in whole[:1]]
+        last = newest(backups, now_ms)
+        wanted += [last.name] if last is not None else []
         wanted += [one.name for one in backups if one.manifest is not None and not one.whole]
         kept: set[str] = set()
         while wanted:

@@ -63,13 +63,20 @@ def kept(destination: BackupDestination) -> list[DrillRecord]:
     return found
 
 
-def newest_ms(records: Sequence[DrillRecord], procedure: str) -> int | None:
-    return max((one.began_ms for one in records if one.procedure == procedure), default=None)
+def newest_ms(records: Sequence[DrillRecord], procedure: str, now_ms: int) -> int | None:
+    """One from the future, by a clock that was set back, counts as none."""
+    began_ms = (one.began_ms for one in records if one.procedure == procedure)
+    return max((one for one in began_ms if one <= now_ms), default=None)
 
 
 def next_shard(
-    records: Sequence[DrillRecord], shards: Sequence[int], procedure: str = "shard"
+    records: Sequence[DrillRecord], shards: Sequence[int], now_ms: int, procedure: str = "shard"
 ) -> int:
-    """The one of ``shards`` whose last good drill is oldest; one without a record before all."""
-    began = {one.shard: one.began_ms for one in records if one.procedure == procedure}
+    """The one of ``shards`` whose last good drill is oldest; one without a record, or with one from the future,
+    before all."""
+    began = {
+        one.shard: one.began_ms
+        for one in records
+        if one.procedure == procedure and one.began_ms <= now_ms
+    }
     return min(shards, key=lambda shard: (began.get(shard, 0), shard))

@@ -31,6 +31,10 @@ def test_the_age_grows_by_itself_and_is_infinite_where_none_is_known():
     assert age() == 1000
     clock.jump_wall(60_000)
     assert age() == 1060
+    clock.jump_wall(-1_100_000)
+    assert age() == math.inf, (
+        "by a clock that was ahead: a backup that fails would look young for as long"
+    )
     job.show(None, False)
     assert age() == 0
 

@@ -28,6 +28,8 @@ def test_each_procedure_has_an_age_and_none_is_infinite():
     job.show(Findings(0, {**dict.fromkeys(PROCEDURES), "shard": 9_000_000}), True)
     clock.jump_wall(60_000)
     assert (age("shard"), age("backup")) == (1060, math.inf)
+    clock.jump_wall(-1_100_000)
+    assert age("shard") == math.inf, "by a clock that was ahead"
     job.show(None, False)
     assert (age("shard"), age("backup")) == (0, 0)
 

@@ -102,13 +102,13 @@ def test_names_that_are_not_whole_are_not_restored(tmp_path):
     """A half backup is refused by its reason, an unknown one by its name."""
     backups = Backups(tmp_path)
     with pytest.raises(NotFoundThere, match="no whole backup"):
-        chain(backups.known(), "")
+        chain(backups.known(), "", backups.clock.now_ms())
     made = backups.create()
     (tmp_path / "manifests" / f"{made.name}.json").unlink()
     with pytest.raises(RefusedBySafety, match="incomplete: it has no manifest"):
-        chain(backups.known(), made.name)
+        chain(backups.known(), made.name, backups.clock.now_ms())
     with pytest.raises(NotFoundThere, match="no backup x"):
-        chain(backups.known(), "x")
+        chain(backups.known(), "x", backups.clock.now_ms())
 
 
 class Committed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streams.operate.backup.catalog import chain
 from streams.operate.backup.prune import prune
 from tests.backups import DAY_S, DAYS, Backups
 
@@ -82,5 +83,22 @@ def test_the_last_increment_of_a_chain_is_not_built_on_after_the_full_one_expire
     """Clocks that jump ahead must not extend a chain for ever."""
     backups = Backups(tmp_path)
     backups.create()
+    backups.clock.jump_wall(7 * DAY_S * 1000)
+    assert DAYS.base(backups.known(), backups.clock.now_ms()) is None
+
+
+def test_a_backup_from_the_future_is_no_newest_one(tmp_path):
+    """A clock that was ahead once: until then a restore took this one and not later ones, and no full one was
+    due."""
+    backups = Backups(tmp_path)
+    first = backups.create()
+    backups.clock.jump_wall(20 * DAY_S * 1000)
+    ahead = backups.create()
+    assert chain(backups.known(), "", backups.clock.now_ms())[0].name == ahead.name
+    backups.clock.jump_wall(-19 * DAY_S * 1000)
+    later = backups.create()
+    now_ms = backups.clock.now_ms()
+    assert later.base == first.name
+    assert chain(backups.known(), "", now_ms)[0].name == later.name
     backups.clock.jump_wall(7 * DAY_S * 1000)
     assert DAYS.base(backups.known(), backups.clock.now_ms()) is None

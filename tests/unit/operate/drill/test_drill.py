@@ -98,16 +98,20 @@ def test_records_are_those_of_the_last_good_drills(tmp_path):
     """The schedule takes the shard whose drill is oldest."""
     backups = Backups(tmp_path)
     record = Drilled(tmp_path / "other", Compared()).run()
-    assert next_shard([], range(2)) == 0
+    assert next_shard([], range(2), 0) == 0
     keep(backups.destination, record)
     later = msgspec.structs.replace(record, shard=0, began_ms=record.began_ms + 1)
     keep(backups.destination, later)
     (tmp_path / "drills" / "shard-7.json").write_text("{")
     found = kept(backups.destination)
     assert found == [later, record]
-    assert (newest_ms(found, "shard"), newest_ms(found, "backup")) == (later.began_ms, None)
-    assert (next_shard(found, range(2)), next_shard(found, range(3))) == (1, 2)
-    assert next_shard(found, [1, 2], "replica") == 1
+    now_ms = later.began_ms
+    assert (newest_ms(found, "shard", now_ms), newest_ms(found, "backup", now_ms)) == (now_ms, None)
+    assert (next_shard(found, range(2), now_ms), next_shard(found, range(3), now_ms)) == (1, 2)
+    assert next_shard(found, [1, 2], now_ms, "replica") == 1
+    # One by a clock that was ahead would hold up its shard's next drill for as long.
+    assert newest_ms(found, "shard", now_ms - 1) == record.began_ms
+    assert next_shard(found, range(2), now_ms - 1) == 0
 
 
 def test_the_range_is_of_whole_days_around_the_backup(tmp_path):
