@@ -13,6 +13,7 @@ from streams.connect.sinks.series_merge import EXTRA
 from streams.core.errors import UsageError
 from streams.core.rows import deviations
 from streams.core.rows.built_in_tables import WindowTable
+from streams.core.rows.window_figures import FOREVER_S
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -78,14 +79,19 @@ class SeriesQuery:
         return self.tenant, self.model, self.metric
 
 
+def kept_seconds(retention_days: int) -> dict[WindowTable, int]:
+    """How long each table certainly has its windows."""
+    # Late windows of the two days before m1's retention go to h1 and d1 only.
+    return {"m1": (retention_days - 2) * DAY_S, "h1": HOURS_KEPT_S, "d1": FOREVER_S}
+
+
 def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> WindowTable:
     """Minutes while they are kept and few, else hours, else days, if the step allows. Raises
     `UsageError` when the range is empty, has too many steps, or is kept only by a table coarser
     than the step."""
     _refuse_senseless(query)
     age_s, range_s = now_s - query.start_s, query.stop_s - query.start_s
-    # Late windows of the two days before m1's retention go to h1 and d1 only.
-    minutes_s = (retention_days - 2) * DAY_S
+    minutes_s = kept_seconds(retention_days)["m1"]
     if age_s > HOURS_KEPT_S:
         return _at_least("d1", query, "are kept 400 days as hours, then as days")
     if query.step_s % DAY_S == 0 and range_s > HOURS_RANGE_S:

@@ -82,10 +82,14 @@ class Chart(NamedTuple):
     note: str = ""
 
 
+FOREVER_S: Final = 1 << 40
+
+
 class Grain(NamedTuple):
     """``width_ms``: of one step, which holds at most one row of a partition; ``range_s``: a longer range is read
-    from the next grain."""
+    from the next grain, and so is one that begins longer ago than ``kept_s``."""
 
     table: str
     width_ms: int
     range_s: int
+    kept_s: int = FOREVER_S

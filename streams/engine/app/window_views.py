@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from streams.connect.sinks.series import DAY_S
 from streams.connect.sinks.window_views.aggregated_view import AggregatedView
 from streams.connect.sinks.window_views.series_view import series_view
 from streams.connect.sinks.window_views.view import POINTS_MAX, WindowView
-from streams.core.rows.window_figures import Chart, Dimension, Form, Grain, WindowFigure, outward
+from streams.core.rows.window_figures import (
+    FOREVER_S,
+    Chart,
+    Dimension,
+    Form,
+    Grain,
+    WindowFigure,
+    outward,
+)
 from streams.core.settings import Settings
 from streams.core.topics.topic import TENANT_FIELD
 from streams.engine.agents.series_agent import SeriesAgent
@@ -68,4 +77,5 @@ def _dimension(declared: AggregatedWindows, name: str) -> Dimension:
 def _grain(windows: AggregatedWindows) -> Grain:
     # A session of a key follows the one before by its gap at least.
     width_ms = windows.step_ms or windows.gap_ms
-    return Grain(windows.name, width_ms, width_ms * POINTS_MAX // 1000)
+    kept_s = FOREVER_S if windows.ttl_days is None else windows.ttl_days * DAY_S
+    return Grain(windows.name, width_ms, width_ms * POINTS_MAX // 1000, kept_s)

@@ -47,10 +47,9 @@ class AskedWindows(NamedTuple):
         if stop_s <= start_s:
             raise BadRequest("from is not before to")
         table = given.optional("table")
-        grain = (
-            self.view.grain_of(stop_s - start_s) if table is None else self.view.grain_named(table)
-        )
-        return start_s, stop_s, grain
+        if table is None:
+            return start_s, stop_s, self.view.grain_of(start_s, stop_s, now_s)
+        return start_s, stop_s, self.view.grain_named(table)
 
 
 @dataclass(eq=False)

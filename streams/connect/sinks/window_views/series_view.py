@@ -15,6 +15,7 @@ from streams.connect.sinks.series import (
     WIDTH_S,
     SeriesQuery,
     choose_table,
+    kept_seconds,
     plain,
     statement,
     steps,
@@ -31,14 +32,13 @@ from streams.connect.sinks.window_views.view import (
     WindowView,
 )
 from streams.core.rows.built_in_tables import WindowTable
-from streams.core.rows.window_figures import Chart, Dimension, Grain, WindowFigure
+from streams.core.rows.window_figures import FOREVER_S, Chart, Dimension, Grain, WindowFigure
 from streams.core.words.naming import NAME_CHARS_MAX
 
-_FOREVER_S: Final = 1 << 40
 _RANGES_S: Final[Mapping[WindowTable, int]] = {
     "m1": MINUTES_RANGE_S,
     "h1": HOURS_RANGE_S,
-    "d1": _FOREVER_S,
+    "d1": FOREVER_S,
 }
 _DIMENSIONS: Final = ("tenant", "model", "metric")
 _PERCENTILES: Final = ("p50", "p95", "p99")
@@ -106,7 +106,10 @@ def series_view(retention_days: int) -> SeriesView:
         description="Minutes, hours and days of series of numbers.",
         dimensions=tuple(Dimension(name, name, str, NAME_CHARS_MAX) for name in _DIMENSIONS),
         tenant=True,
-        grains=tuple(Grain(table, WIDTH_S[table] * 1000, _RANGES_S[table]) for table in WIDTH_S),
+        grains=tuple(
+            Grain(table, WIDTH_S[table] * 1000, _RANGES_S[table], kept_s)
+            for table, kept_s in kept_seconds(retention_days).items()
+        ),
         figures=(
             WindowFigure("count", "UInt64", "state"),
             *(WindowFigure(name, "Float64", "state") for name in COLUMNS[2:]),

@@ -115,8 +115,11 @@ class WindowView(ABC):
             )
         return tuple(one.value(given[one.name]) for one in self.dimensions)
 
-    def grain_of(self, range_s: int) -> Grain:
-        return next((one for one in self.grains if range_s <= one.range_s), self.grains[-1])
+    def grain_of(self, start_s: int, stop_s: int, now_s: float) -> Grain:
+        """The first for a range of this length that still has its beginning; else the last."""
+        range_s, age_s = stop_s - start_s, now_s - start_s
+        fitting = (one for one in self.grains if range_s <= one.range_s and age_s <= one.kept_s)
+        return next(fitting, self.grains[-1])
 
     def grain_named(self, table: str) -> Grain:
         """Raises `UsageError`."""

@@ -6,8 +6,11 @@ import pytest
 
 from agents.app import app as built_in
 from streams import App, Count, Distinct, First, Last, Min, Quantiles, Record, Sum, TopK
+from streams.connect.sinks.window_views.aggregated_view import AggregatedView
+from streams.connect.sinks.window_views.series_view import series_view
 from streams.connect.sinks.window_views.view import Question, view_named
 from streams.core.errors import UsageError
+from streams.core.rows.window_figures import Grain
 from streams.core.settings import Settings
 from streams.engine.app.window_views import window_views
 
@@ -205,3 +208,19 @@ def test_the_built_in_minutes_are_one_such_declaration():
         view_named(views, "m2")
     with pytest.raises(UsageError, match="declares no windows"):
         view_named({}, "")
+
+
+@pytest.mark.parametrize(
+    ("view", "day_ago", "table"),
+    [("m1", 1, "m1"), ("m1", 60, "h1"), ("m1", 500, "d1"), ("sales", 1, "sales"), ("sales", 60, "sales_1h")],
+)  # fmt: skip
+def test_a_range_is_read_from_a_table_that_still_has_it(view, day_ago, table):
+    """A chart or ranking of one day two months ago was empty: minutes of it are gone, hours are there."""
+    now_s = 1_760_000_000
+    sales = AggregatedView(
+        name="sales", description="", dimensions=(), tenant=False, figures=(), charts=(), columns={}, key=(),
+        grains=(Grain("sales", 60_000, 86_400, 7 * 86_400), Grain("sales_1h", 3_600_000, 86_400)),
+    )  # fmt: skip
+    views = {"m1": series_view(30), "sales": sales}
+    start_s = now_s - day_ago * 86_400
+    assert views[view].grain_of(start_s, start_s + 86_400, now_s).table == table
