@@ -48,6 +48,9 @@ _REPLICATED = {
     # A majority of replicas must have the row, because the engine forgets it once acknowledged.
     "insert_quorum": "auto",
     "insert_quorum_parallel": 1,
+    # A block that was inserted before is acknowledged and left out, also where its rows were deleted since: a
+    # repeat must store it. Versions tell copies of a row apart.
+    "insert_deduplicate": 0,
     "max_replica_delay_for_distributed_queries": 5,
 }
 _INSERT = {

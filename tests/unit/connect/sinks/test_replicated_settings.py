@@ -48,4 +48,6 @@ def test_an_insert_is_acknowledged_by_a_majority_of_replicas(monkeypatch, cluste
     shard_replicas(settings)[0][0].query("SELECT 1")
     assert asked.get("insert_quorum") == quorum
     assert asked.get("insert_quorum_parallel") == (1 if cluster else None)
+    # The server would acknowledge a row that was lost and is written again, and not store it.
+    assert asked.get("insert_deduplicate") == (0 if cluster else None)
     assert ("max_replica_delay_for_distributed_queries" in asked) == bool(cluster)
