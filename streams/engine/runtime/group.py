@@ -71,7 +71,7 @@ class GroupMember:
         self.partitions: dict[TopicPartition, AssignedPartition] = {}
         self.assigned_once = False
         self.topics: dict[str, int] = {}
-        """partitions of each source topic at the start"""
+        """partitions of each source topic at the last assignment"""
         self._agents = agents
         self._broker = broker
         self._opener = opener
@@ -248,6 +248,8 @@ class GroupMember:
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         self._metrics.partition.rebalances.inc()
         self.assigned_once = True
+        for name, known in self.topics.items():
+            self.topics[name] = max(known, self._consumer.partitions(name))
         gone = [tp for tp, held in self.partitions.items() if tp not in partitions or not held.open]
         await self._all(self.partitions.pop(tp).close() for tp in gone)
         for tp in sorted(partitions):

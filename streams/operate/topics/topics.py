@@ -285,8 +285,9 @@ def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
         named = ", ".join(f"{c.topic} from {c.now} to {c.wanted}" for c in planned.dedupe_gaps)
         reasons.append(
             f"growing {named} moves keys to other partitions, so duplicates sent across the "
-            "change are counted twice for up to DIA_DEDUPE_TTL_S. Pause the producers for that "
-            "long, or run `dia topics apply --accept-dedupe-gap`."
+            "change are counted twice for up to DIA_DEDUPE_TTL_S, unless the producers pause for that "
+            "long. Entries of agents' tables stay in their partition: those of a moved key begin anew "
+            "in another one. To grow all the same: `dia topics apply --accept-dedupe-gap`."
         )
     if reasons:
         raise RefusedBySafety(f"{' '.join(reasons)} Every other change of the plan is made.")

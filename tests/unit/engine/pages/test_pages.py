@@ -15,6 +15,7 @@ from streams.connect.access.refusals import (
     PageFailed,
     UnknownResource,
 )
+from streams.connect.broker.partitioner import partition_of
 from streams.core.errors import UnsupportedByDia, UsageError
 from streams.engine.pages import page_tables
 from streams.engine.pages.desk import FORWARDED, PageDesk
@@ -75,6 +76,27 @@ def test_a_page_shows_what_the_tables_hold(app_tester):
     assert tester.page("/totals").body == b'{"a":1.5,"b":2.0}'
     tester.crash()
     assert tester.page("/totals/a/").body == b'{"a":1.5,"there":true}'
+
+
+def test_a_page_of_a_key_follows_it_into_a_larger_source(app_tester):
+    """Producers send the key to the partition of the new count, and its page showed the old one's value until
+    the worker was restarted."""
+    app, orders, _ = _bank()
+    tester = app_tester(app)
+    keys = map(str, range(99))
+    moved = next(
+        key for key in keys if partition_of(key.encode(), 4) != partition_of(key.encode(), 8)
+    )
+
+    async def grow():
+        admin = await tester._world.broker.admin()
+        names = [name for name in await admin.describe_topics() if "orders" in name]
+        await admin.create_partitions(dict.fromkeys(names, 8))
+
+    tester._run(grow())
+    tester.rebalance()
+    tester.send(orders, Order(account=moved, amount=5.0))
+    assert tester.page(f"/totals/{moved}/").body == b'{"%s":5.0,"there":true}' % moved.encode()
 
 
 def test_a_page_sends_as_a_client_does(app_tester):
