@@ -129,8 +129,7 @@ FIRST_SEED ?= 1000000
 RUNS ?= 1
 
 test-faults: $(STAMP) $(PROMETHEUS) ## Laws in full, SEEDS=N more histories, then faults on real processes
-	TEST_SEEDS=100 TEST_DEPTH=whole $(BIN)/python -m pytest tests/simulation tests/properties \
-	  tests/unit/engine/state/test_outbox.py tests/unit/http/edge/test_edge_fuzz.py
+	TEST_SEEDS=100 TEST_DEPTH=whole $(BIN)/python -m pytest tests/simulation tests/properties tests/unit
 	$(BIN)/python -m pytest -m long tests/contract tests/integration tests/unit/http/edge/metrics
 	$(BIN)/python -m streams.dev.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
 	for story in growth jobs rebuilt stream; do \

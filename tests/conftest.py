@@ -14,6 +14,7 @@ import structlog
 
 from streams.core import kernels, settings
 from streams.dev.local.stack import StackStatus, down, up
+from tests.depth import cases
 from tests.distribution import pytest_xdist_make_scheduler
 
 __all__ = ["pytest_xdist_make_scheduler"]
@@ -33,9 +34,12 @@ kernels.load(os.environ.get("DIA_KERNELS", "on"))
 
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 
-# The time of an example depends on the load of the machine.
+# The time of an example depends on the load of the machine. Laws that name no number of examples have Hypothesis's.
 hypothesis.settings.register_profile(
-    "dia", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "dia",
+    deadline=None,
+    max_examples=cases(100),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("dia")
 
