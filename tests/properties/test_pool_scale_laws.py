@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.dev.simulation.loop import VirtualLoop, run
@@ -24,8 +24,13 @@ _STEP = st.one_of(
 )
 
 
+_AT_ONCE = [("job", 1.0), ("pass", 0.01), ("job", 1.0), ("pass", 0.01), ("job", 1.0), ("size", 3)]
+"""A job arrives in the turn of the event loop in which the one before it gets its place."""
+
+
 @settings(max_examples=cases(150), deadline=None)
 @given(st.integers(1, 8), st.lists(_STEP, max_size=60))
+@example(1, _AT_ONCE)
 def test_jobs_start_in_order_and_end_once_whatever_the_size_does(size, steps):
     """A change of size, or a cancelled job, must neither lose a place nor give one twice."""
     loop = VirtualLoop()
