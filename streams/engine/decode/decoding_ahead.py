@@ -4,22 +4,27 @@ partition."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Lock
 
 from streams.core.records.framed_batch import FramedBatch
 from streams.core.topics.topic import Topic
-from streams.core.types import RecordBatch
+from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Decoded, Limits, decode
+from streams.engine.decode.key_codes import KeyCodes
 from streams.engine.decode.scanning import Scanner
 
 
 class DecodingAhead:
-    """A `Prepare`: sets `FramedBatch.decoded` where kernels scan the batch."""
+    """A `Prepare`: sets ``decoded`` and ``coded`` of a `FramedBatch` where kernels scan it."""
 
     def __init__(self, topics: Mapping[str, Topic], limits: Limits) -> None:
         """``topics``: those whose agents read columns, by name."""
         self._topics = topics
         self._limits = limits
         self._scanners: dict[str, Scanner | None] = {}
+        self._keys: dict[TopicPartition, KeyCodes] = {}
+        self._coding = Lock()
+        """The loop opens small answers itself, while the thread may still open one that a seek dropped."""
 
     def __call__(self, batch: RecordBatch) -> None:
         topic = self._topics.get(batch.tp.topic)
@@ -31,9 +36,11 @@ class DecodingAhead:
         if scanner is None:
             return
         try:
+            with self._coding:
+                self._keys.setdefault(batch.tp, KeyCodes()).of(batch)
             batch.decoded = scanner.decode(batch, self._limits)
         except Exception:  # noqa: BLE001 - `Partition.fold` decodes it again, and its partition fails
-            batch.decoded = None
+            batch.coded = batch.decoded = None
 
 
 def decoded_once(
