@@ -142,7 +142,9 @@ def test_without_rows_pages_are_empty_and_not_in_error(page, console):
 
 
 def test_pages_with_data_are_readable_in_the_dark_on_a_phone(page, console):
-    """A real pipeline's pages are looked at wide and light. Contrast alone is asked of axe: it is slow."""
+    """A real pipeline's pages are looked at wide and light. Contrast alone is asked of axe: it is slow. These
+    tests look at each page of the menu."""
+    assert _offered(page) == [path for path in PAGES if "?" not in path]
     for path in PAGES:
         look(page, console, path)
         _usable(page, path, Look(PHONE, "dark"), only={"runOnly": ["color-contrast"]})
@@ -432,11 +434,40 @@ def test_a_token_of_one_tenant_opens_every_page_that_it_is_offered(console, brow
         read(opened)
         assert opened.locator("#behind, #changes").count() == 0
         expect(opened.locator("#sending")).to_contain_text(TENANT)
-        links = opened.locator("nav[aria-label=Pages] a").all()
-        paths = [str(link.get_attribute("href")) for link in links]
+        paths = _offered(opened)
         assert "/dead-letters" in paths
         for path in paths:
             opened.goto(path)
             read(opened)
             expect(opened.get_by_role("heading", level=1)).to_be_visible()
+    context.close()
+
+
+def _offered(page: Page) -> list[str]:
+    """The paths of the menu."""
+    links = page.locator("nav[aria-label=Pages] a").all()
+    return [str(link.get_attribute("href")) for link in links]
+
+
+OFF_THE_MENU = {
+    "/sign-in": "Access token",
+    "/nowhere": "There is no page /nowhere",
+    "/pipeline": "Yours is read of acme",
+    f"/explore?tenant=globex&model={MODEL}&metric={METRIC}": "not valid for that tenant",
+    "/trace?id=model.metrics/0/1": "model.metrics/0",
+}
+"""pages that a link may lead a reader of one tenant to, and what they say"""
+
+
+def test_pages_that_only_a_link_leads_to_are_usable(console, browser):
+    """A link to what a token may not see, or to nothing, is answered in words, on a phone and in the dark, too."""
+    context = browser.new_context(base_url=console.url, viewport=WIDE, reduced_motion="reduce")
+    opened = context.new_page()
+    with no_script_errors(opened):
+        sign_in(opened, console.url, console.new_token(Role.READ, TENANT))
+        for path, words in OFF_THE_MENU.items():
+            opened.goto(path)
+            read(opened)
+            expect(opened.locator("body")).to_contain_text(words)
+            _usable(opened, path, Look(PHONE, "dark"))
     context.close()
