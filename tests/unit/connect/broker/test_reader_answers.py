@@ -76,7 +76,7 @@ async def test_for_one_record_a_small_answer_is_asked_for(reader, records_max, r
 
 
 async def test_a_search_asks_for_answers_whose_memory_is_used_again(reader):
-    """Above glibc's threshold the kernel clears new pages for every answer: half of the time of a search."""
+    """Above glibc's threshold the kernel clears new pages for every answer, a third of the CPU of receiving it."""
     reader._client.script(fetched(records(0, 2)))
     found = await reader.search(TP, 0, [b"v1"])
     assert (found.values, found.end) == ([b"v1"], 2)

@@ -47,8 +47,8 @@ class TooManyBytes(CorruptRecordException):  # type: ignore[misc]  # aiokafka is
 
 
 class Room:
-    """Memory that batches are opened into, one after the other. Pages that are new for each batch cost
-    as much as decoding it. Serves one thread at a time."""
+    """Memory that batches are opened into, one after the other: new pages and a copy for each cost as much as
+    decoding it. Serves one thread at a time."""
 
     __slots__ = ("_bytes",)
 
