@@ -8,9 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.core.kernels import compiled
+from streams.core.kernels.runs import merge_runs
 from streams.engine.windows.minutes.sketch_runs import (
     SketchRuns,
     codes_of,
+    combine,
+    merged,
     pack,
     ragged,
     serials_of,
@@ -44,6 +48,29 @@ def test_a_bucket_key_is_its_serial_and_code(pairs):
     both = zip(serials_of(buckets).tolist(), codes_of(buckets).tolist(), strict=True)
     assert list(both) == pairs
     assert [pairs[i] for i in np.argsort(buckets, kind="stable")] == sorted(pairs)
+
+
+counted = st.dictionaries(st.integers(-4, 9), st.integers(1, 1 << 40), max_size=9)
+
+
+def _run(found):
+    return np.array(sorted(found), np.int64), np.array(
+        [found[at] for at in sorted(found)], np.int64
+    )
+
+
+@given(counted, counted)
+def test_merged_runs_have_every_count_once(first, second):
+    """In machine code, interpreted, and by columns: changelogs have the same bytes with each."""
+    a, b = _run(first), _run(second)
+    expected = _run(Counter(first) + Counter(second))
+    found = [merged(a, b), combine(*map(np.concatenate, zip(a, b, strict=True)))]
+    for loop in (merge_runs, compiled.twin(merge_runs)):
+        keys, counts = (np.zeros(len(first) + len(second), np.int64) for _ in range(2))
+        used = loop(*a, *b, keys, counts)
+        found.append((keys[:used], counts[:used]))
+    for run in found:
+        assert [column.tolist() for column in run] == [column.tolist() for column in expected]
 
 
 @given(steps)

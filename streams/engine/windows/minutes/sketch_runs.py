@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core import kernels
 from streams.engine.state.runs import ragged, run_starts
 
 CODE_BITS = 16
@@ -42,6 +43,17 @@ def combine(buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> Buckets:
     buckets, counts = buckets[order], counts[order]
     starts = run_starts(buckets)
     return buckets[starts], np.add.reduceat(counts, starts)
+
+
+def merged(a: Buckets, b: Buckets) -> Buckets:
+    """`combine` of two ascending distinct ones."""
+    loops, most = kernels.active, len(a[0]) + len(b[0])
+    if loops is None:
+        return combine(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]]))
+    buckets, counts = np.empty(most, np.int64), np.empty(most, np.int64)
+    columns = map(np.ascontiguousarray, (*a, *b))
+    used: int = loops.merge_runs(*columns, buckets, counts)
+    return (buckets, counts) if used == most else (buckets[:used].copy(), counts[:used].copy())
 
 
 class SketchRuns:
@@ -110,10 +122,7 @@ class SketchRuns:
 
     def _merge_last_two(self) -> None:
         younger, older = self._runs.pop(), self._runs.pop()
-        merged = combine(
-            np.concatenate([older[0], younger[0]]), np.concatenate([older[1], younger[1]])
-        )
-        self._runs.append(self._without_dead(merged))
+        self._runs.append(self._without_dead(merged(older, younger)))
 
     def _without_dead(self, run: Buckets) -> Buckets:
         serials = serials_of(run[0])

@@ -87,9 +87,10 @@ class WindowColumns:
             self._grow(max(2 * self._capacity, self._capacity + count))
         self._free_count -= count
         slots = self._free[self._free_count : self._free_count + count][::-1].copy()
+        at = _places(slots)
         for name, _, initial in _COLUMNS:
-            getattr(self, name)[slots] = initial
-        self.serial[slots] = np.arange(self._next_serial, self._next_serial + count)
+            getattr(self, name)[at] = initial
+        self.serial[at] = np.arange(self._next_serial, self._next_serial + count)
         self._next_serial += count
         return slots
 
@@ -137,3 +138,10 @@ class WindowColumns:
         free[added : added + self._free_count] = self._free[: self._free_count]
         self._free, self._free_count = free, added + self._free_count
         self._capacity = capacity
+
+
+def _places(slots: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """As a slice where they follow each other, as those do that were never used."""
+    if len(slots) and (np.diff(slots) == 1).all():
+        return slice(int(slots[0]), int(slots[-1]) + 1)
+    return slots

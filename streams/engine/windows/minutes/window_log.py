@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streams.engine.state.table import Entry
 from streams.engine.windows.minutes import window_segment
 from streams.engine.windows.minutes.names import SeriesNames
-from streams.engine.windows.minutes.sketch_runs import Buckets, SketchRuns, serials_of
+from streams.engine.windows.minutes.sketch_runs import Buckets, SketchRuns, merged, serials_of
 from streams.engine.windows.minutes.window_columns import WindowColumns
 
 _SEGMENTS_PER_COMMIT = 1 << 16
@@ -117,7 +117,4 @@ class WindowLog:
         whole = self._sketch.gather(serial[full])
         owner = np.minimum(np.searchsorted(serial, serials_of(sealed[0])), len(serial) - 1)
         added = ~full[owner] & (serial[owner] == serials_of(sealed[0]))
-        buckets = np.concatenate([whole[0], sealed[0][added]])
-        counts = np.concatenate([whole[1], sealed[1][added]])
-        order = np.argsort(buckets, kind="stable")
-        return buckets[order], counts[order]
+        return merged(whole, (sealed[0][added], sealed[1][added]))

@@ -26,6 +26,8 @@ def test_serials_exist_from_their_begin_to_their_release(steps):
     for kind, what in [*steps, ("look", None)]:
         if kind == "begin":
             taken = columns.begin(what)
+            assert (columns.n[taken] == 0).all()
+            columns.n[taken] = 1  # a slot of before is reset
             slots |= dict(zip(range(begun, begun + what), taken.tolist(), strict=True))
             begun += what
         elif kind == "release":
