@@ -57,10 +57,11 @@ def test_a_bad_dockerfile_is_detected(tmp_path):
     assert "DL3006" in said
 
 
-def test_the_compose_file_keeps_to_its_specification():
+def test_the_compose_files_keep_to_their_specification():
     """A misspelt key would be an error on a user's machine."""
     spec = ("--builtin-schema", "vendor.compose-spec")
-    code, said = _run("check-jsonschema", *spec, DOCKER / "compose.yaml")
+    files = DOCKER / "compose.yaml", DOCKER / "region.yaml"
+    code, said = _run("check-jsonschema", *spec, *files)
     assert code == 0, said
 
 
@@ -136,7 +137,7 @@ def _pin(folder, answer):
     return done.returncode, {name: (folder / name).read_text() for name in PINNING}
 
 
-PINNING = ("compose.yaml", "Dockerfile")
+PINNING = ("compose.yaml", "region.yaml", "Dockerfile")
 
 
 def test_digests_are_looked_up_again_by_a_script(tmp_path):
