@@ -182,13 +182,21 @@ class _Run:
 
 def _copy(span: ShedSpan, batch: RecordBatch, row: int) -> OutboundRecord:
     found = batch.headers[row]
-    replayed_ms = headers.decimal(headers.last(found, headers.REPLAY_APPEND_TS))
-    first_ms = batch.timestamps[row] if replayed_ms is None else replayed_ms
     hops = headers.decimal(headers.last(found, headers.REPLAY_HOPS)) or 0
-    said = (
+    said = [
         (headers.REPLAY_HOPS, b"%d" % (hops + 1)),
-        (headers.REPLAY_APPEND_TS, b"%d" % first_ms),
         (headers.REPLAY_SHED, f"{span.tp}/{batch.offsets[row]}".encode()),
-    )
+    ]
+    if (first_ms := _first_append_ms(batch, row)) is not None:
+        said.append((headers.REPLAY_APPEND_TS, b"%d" % first_ms))
     kept = tuple(pair for pair in found if not pair[0].startswith(headers.REPLAY_PREFIX))
     return OutboundRecord(span.tp, batch.keys[row], batch.values[row], (*kept, *said))
+
+
+def _first_append_ms(batch: RecordBatch, row: int) -> int | None:
+    """None if only the producer's time of a record is known: the engine then judges the copy by the
+    append time of the copy."""
+    replayed_ms = headers.decimal(headers.last(batch.headers[row], headers.REPLAY_APPEND_TS))
+    if replayed_ms is not None:
+        return replayed_ms
+    return batch.timestamps[row] if batch.append_times else None

@@ -31,7 +31,7 @@ from streams.engine.runtime.offsets.shed_order import (
     read_orders,
     write_orders,
 )
-from streams.engine.runtime.partition.obstacle import producers_times
+from streams.engine.runtime.partition.obstacle import PRODUCERS_TIMES
 
 OrderState = Literal["waiting", "done", "withdrawn", "void"]
 
@@ -316,5 +316,5 @@ async def _page(reader: LogReader, tp: TopicPartition, at: int, end: int) -> _Pa
     except BatchUnreadable as error:
         return _Page(error.offset, behind(error, end), error.why)
     if len(batch) and not batch.append_times:
-        return _Page(batch.offsets[0], batch.end, str(producers_times(batch)))
+        return _Page(batch.offsets[0], batch.end, PRODUCERS_TIMES)
     return _Page(at, batch.end, "")

@@ -33,6 +33,12 @@ _LOOKS_A_READ = 10
 log = structlog.get_logger(__name__)
 
 
+PRODUCERS_TIMES = (
+    "appended with message.timestamp.type=CreateTime, so their times are the producer's, but ages "
+    "and TTLs are counted in append time"
+)
+
+
 class Obstacle(NamedTuple):
     """The first offset that cannot be folded; ``epoch`` is that of the partition's state."""
 
@@ -45,9 +51,8 @@ def producers_times(batch: RecordBatch) -> SourceNotLogAppendTime:
     first, last = batch.offsets[0], batch.offsets[-1]
     topic = batch.tp.topic
     return SourceNotLogAppendTime(
-        f"{batch.tp}: offsets {first} to {last} were appended with "
-        "message.timestamp.type=CreateTime, so their times are the producer's, but ages and TTLs "
-        "are counted in append time. `dia topics apply` sets LogAppendTime again; `dia shed run "
+        f"{batch.tp}: offsets {first} to {last} were {PRODUCERS_TIMES}. `dia topics apply` sets "
+        "LogAppendTime again; `dia shed run "
         f"--topic {topic} --unreadable --reason WHY` skips these records and counts them; `dia "
         "shed return` sends them again."
     )

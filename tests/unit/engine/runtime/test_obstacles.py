@@ -191,6 +191,8 @@ def test_a_record_with_a_producers_timestamp_stops_its_partition():
         await send(world, HERE, 5)
         await until(lambda: held(process, HERE).phase == "stopped")
         assert isinstance(held(process, HERE).stopped_by, SourceNotLogAppendTime)
+        [found] = await plan_unreadable(world.broker, world.clock, DIA_GROUP, [HERE])
+        assert found.unreadable.startswith("appended with message.timestamp.type=CreateTime")
         assert await skip(world, HERE) == bad
         await until(lambda: counted(world, HERE) == 8)
 

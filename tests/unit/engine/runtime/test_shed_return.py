@@ -32,6 +32,13 @@ async def back(rig, span=SPAN):
     )
 
 
+def order(until: int) -> ShedOrder:
+    return ShedOrder(
+        id="o-1", until=until, epoch=0, last_offset=-1, last_append_ms=0, before_ms=0, at_ms=0,
+        actor="ann", reason="old",
+    )  # fmt: skip
+
+
 def copies(rig) -> list[tuple[str, bytes, int]]:
     """Of each copy: the original offset, the value and the first append time."""
     log = rig.contents(SOURCE)
@@ -119,14 +126,30 @@ async def test_a_copy_of_a_copy_keeps_its_first_append(shed):
     assert [at_ms for _, _, at_ms in twice] == [at_ms for _, _, at_ms in wanted(shed)]
 
 
+@pytest.mark.parametrize(("ahead_s", "event_s", "dead"), [(3_000, 0, 0), (-9e6, -9e6, 1)])
+async def test_a_returned_record_is_not_judged_by_the_clock_of_its_producer(
+    rig, ahead_s, event_s, dead
+):
+    """Of a topic switched to CreateTime: a clock ahead would make a dead letter of a good record,
+    and a clock behind would pass an event of any time."""
+    admin = await rig.broker.admin()
+    await admin.alter_config(SOURCE.topic, {"message.timestamp.type": "CreateTime"})
+    event = rig.event(ts=int(NOW_MS + event_s * 1000))
+    rig.broker.append(SOURCE, b"t", event, append_ms=int(NOW_MS + ahead_s * 1000))
+    await admin.alter_config(SOURCE.topic, {"message.timestamp.type": "LogAppendTime"})
+    partition = await rig.open()
+    partition.shed(order(until=1))
+    await back(rig, ShedSpan(order="o-1", tp=SOURCE, first=0, until=1, at_ms=NOW_MS))
+    await rig.fold()
+    await rig.commit()
+    counters = partition.state.link.counters
+    assert (counters.shed, counters.applied, counters.dead) == (1, 1 - dead, dead)
+
+
 async def test_the_engine_counts_the_returned_records(shed):
     """From the order to the return: the ledger counts each record once as applied."""
     partition = await shed.open()
-    order = ShedOrder(
-        id="o-1", until=8, epoch=0, last_offset=-1, last_append_ms=0, before_ms=0, at_ms=0,
-        actor="ann", reason="old",
-    )  # fmt: skip
-    partition.shed(order)
+    partition.shed(order(until=8))
     await shed.fold()
     await shed.commit()
     await back(shed, ShedSpan(order="o-1", tp=SOURCE, first=0, until=8, at_ms=NOW_MS))
