@@ -41,6 +41,8 @@ class Supervisor:
         self._identity = ProcessIdentity.of(os.getpid())
         self._lock_inode = folder.supervisor_lock.stat().st_ino
         self._written: Roster | None = None
+        self._refused = ""
+        """why the roster cannot be written, since it cannot"""
 
     def run(self) -> None:
         """Blocks; needs `_SIGNALS` blocked in this thread."""
@@ -102,11 +104,14 @@ class Supervisor:
         try:
             write_roster(self._folder, roster)
         except OSError as error:
-            # A full disk must not end the stack; the next change retries.
-            _log(f"cannot write {self._folder.roster}: {error.strerror}")
+            # A full disk must not end the stack; the next step retries.
+            why = error.strerror or str(error)
+            if why != self._refused:
+                _log(f"cannot write {self._folder.roster}: {why}")
+            self._refused = why
         else:
             _log_changes(self._written, roster)
-            self._written = roster
+            self._written, self._refused = roster, ""
 
 
 def _stop_rank(child: Child) -> int:
@@ -125,8 +130,10 @@ def _log_changes(before: Roster | None, after: Roster) -> None:
 
 
 def _log(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
-    sys.stderr.flush()
+    """The log may lie on a full disk: its lines are then lost, and the stack serves on."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
+        sys.stderr.flush()
 
 
 def _detach(log: Path) -> None:
