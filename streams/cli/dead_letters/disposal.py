@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
@@ -129,8 +130,9 @@ async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], D
                     f"letters can be read and exported."
                 )
         spans = await frozen(run, admin, reader, filters)
-        async for page in pages_of(run, reader, spans, filters):
-            tally.add(page)
+        async with aclosing(pages_of(run, reader, spans, filters)) as pages:
+            async for page in pages:
+                tally.add(page)
     return spans, tally
 
 

@@ -145,10 +145,11 @@ def stats(
         found = await decided(run) if DISPOSITION in (by or ()) else None
         more = {DISPOSITION: lambda letter, _: decision(found, letter)}
         tallies.extend(DeadLetterTally(each, now_ms, more) for each in wanted)
-        async for page in pages(run, filters):
-            total.add(page)
-            for tally in tallies:
-                tally.add(page)
+        async with pages(run, filters) as found_pages:
+            async for page in found_pages:
+                total.add(page)
+                for tally in tallies:
+                    tally.add(page)
 
     asyncio.run(count())
     print_tallies(run, total, tallies)
@@ -169,12 +170,13 @@ def show_list(ctx: typer.Context, *, filters: Filters) -> None:
 
     async def collect() -> None:
         found, heads = await decided(run), True
-        async for page in pages(run, filters):
-            if streamed:
-                printer.rows(COLUMNS, [fields(letter, found) for letter in page], heads=heads)
-                heads = False
-            else:
-                rows.extend(cells(letter, found) for letter in page)
+        async with pages(run, filters) as found_pages:
+            async for page in found_pages:
+                if streamed:
+                    printer.rows(COLUMNS, [fields(letter, found) for letter in page], heads=heads)
+                    heads = False
+                else:
+                    rows.extend(cells(letter, found) for letter in page)
 
     asyncio.run(collect())
     if streamed:
@@ -224,9 +226,10 @@ def export(ctx: typer.Context, *, filters: Filters) -> None:
 
     async def write() -> None:
         nonlocal written
-        async for page in pages(run, filters):
-            sys.stdout.write("".join(f"{encode(letter).decode()}\n" for letter in page))
-            written += len(page)
+        async with pages(run, filters) as found_pages:
+            async for page in found_pages:
+                sys.stdout.write("".join(f"{encode(letter).decode()}\n" for letter in page))
+                written += len(page)
 
     asyncio.run(write())
     run.printer().say(f"{written:,} letters.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,16 +29,20 @@ async def frozen(
     return filters.narrow(await spans_of(reader, await queues(admin, run.topology, filters.topics)))
 
 
-async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLetterRecord]]:
+@asynccontextmanager
+async def pages(
+    run: Invocation, filters: Filters
+) -> AsyncIterator[AsyncIterator[list[DeadLetterRecord]]]:
+    """The reading ends before its clients close, also when the loop over it fails."""
     async with admin_and_reader(run.settings) as (admin, reader):
         spans = await frozen(run, admin, reader, filters)
-        async for page in pages_of(run, reader, spans, filters):
-            yield page
+        async with aclosing(pages_of(run, reader, spans, filters)) as found:
+            yield found
 
 
 async def pages_of(
     run: Invocation, reader: LogReader, spans: list[OffsetSpan], filters: Filters
-) -> AsyncIterator[list[DeadLetterRecord]]:
+) -> AsyncGenerator[list[DeadLetterRecord], None]:
     """With progress for many."""
     from streams.core.process import process_memory
     from streams.operate.dlq.filters import select
@@ -46,13 +51,15 @@ async def pages_of(
     chosen = replace(filters, topics=())
     offsets = sum(span.offsets for span in spans)
     if offsets < PROGRESS_FROM:
-        async for page in select(reader, spans, chosen, run.topology):
-            yield page
+        async with aclosing(select(reader, spans, chosen, run.topology)) as found:
+            async for page in found:
+                yield page
         return
     process_memory.settle()  # millions of short-lived objects follow
     with run.printer().progress("reading", offsets, "offsets") as bar:
-        async for page in select(reader, spans, chosen, run.topology, bar.advance):
-            yield page
+        async with aclosing(select(reader, spans, chosen, run.topology, bar.advance)) as found:
+            async for page in found:
+                yield page
 
 
 async def decided(run: Invocation) -> Decided:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,20 +19,21 @@ async def select(
     filters: Filters,
     topology: Topology,
     read: Callable[[int], None] = lambda letters: None,
-) -> AsyncIterator[list[DeadLetterRecord]]:
+) -> AsyncGenerator[list[DeadLetterRecord], None]:
     """Lists of matches, none empty, at most ``filters.limit`` in all. ``read`` receives the number
     of scanned dead letters. Raises as `scan`."""
     left = filters.limit
-    async for page in scan(reader, filters.narrow(spans), topology):
-        read(len(page))
-        found = filters.select(page)
-        if left is not None:
-            found = found[:left]
-            left -= len(found)
-        if found:
-            yield found
-        if left == 0:
-            return
+    async with aclosing(scan(reader, filters.narrow(spans), topology)) as pages:
+        async for page in pages:
+            read(len(page))
+            found = filters.select(page)
+            if left is not None:
+                found = found[:left]
+                left -= len(found)
+            if found:
+                yield found
+            if left == 0:
+                return
 
 
 def belongs(letter: DeadLetterRecord, value: bytes | None, tenant: str) -> bool:

@@ -4,7 +4,7 @@ meanwhile."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -46,7 +46,7 @@ async def scan(
     page_records: int = PAGE_RECORDS,
     *,
     aside: bool = False,
-) -> AsyncIterator[list[DeadLetterRecord]]:
+) -> AsyncGenerator[list[DeadLetterRecord], None]:
     """The dead letters of the spans, in lists of one partition in offset order. ``aside``: decodes
     in a thread.
 

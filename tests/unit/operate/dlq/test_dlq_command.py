@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
+import gc
 import io
 import json
 from pathlib import Path
@@ -62,6 +64,32 @@ def test_on_a_terminal(filled, monkeypatch, name):
     monkeypatch.setattr("sys.stdout", terminal)
     assert main(["dlq", *COMMANDS[name]]) == 0
     assert terminal.getvalue() == golden(f"{name}.terminal.txt")
+
+
+class ClosedPipe(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("name", ["list", "export"])
+def test_a_reader_that_leaves_ends_the_command_quietly(filled, monkeypatch, caplog, name):
+    """`dia dlq list --json | head -1` printed a traceback of the reading that went on."""
+    closing = filled.admin
+
+    async def admin():
+        made = await closing()
+
+        async def close():
+            await asyncio.sleep(0)
+
+        monkeypatch.setattr(made, "close", close)
+        return made
+
+    monkeypatch.setattr(filled, "admin", admin)
+    monkeypatch.setattr("sys.stdout", ClosedPipe())
+    assert main(["dlq", *COMMANDS[name], "--json", "--quiet"]) == 141
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_contents_cannot_act_on_a_terminal(filled, capsys):
