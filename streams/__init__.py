@@ -5,15 +5,16 @@
     app = App("acme")
 
 Every name in ``__all__`` is documented where it is defined and stays; other modules are the
-engine's own. A name is imported at its first use.
+engine's own. A name is imported at its first use, and this module imports nothing: it runs before
+`dia` can handle Ctrl-C.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from streams.core.errors import UnsupportedByDia
     from streams.core.formats.avro_codec import Avro
     from streams.core.formats.codec import Codec
@@ -172,6 +173,8 @@ _DECLARATIONS: Final = {"Avro": "avro", "JsonSchema": "json_schema", "Protobuf":
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module  # noqa: PLC0415 - see the docstring of this module
+
     if name == "__version__":
         return import_module("streams.core.process.version").app_version()
     if name in _DECLARATIONS:

@@ -8,11 +8,14 @@ and what a library prints would be written into it. Files are made for their own
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 
 INTERRUPTED = 130
+try:
+    import signal
+    from types import FrameType
+except KeyboardInterrupt:
+    os._exit(INTERRUPTED)
 PRIVATE_UMASK = 0o077
 """What is written belongs to its owner alone: state, logs, spooled events, exports."""
 

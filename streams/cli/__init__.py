@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,6 +126,7 @@ _OF_A_FILE = frozenset(
     }
 )
 """Errors of a user's file or folder; others are faults of dia."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def _version(asked: bool) -> None:
@@ -231,7 +233,7 @@ def run(command: Any, argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _unusable(error) if error.errno in _OF_A_FILE else _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence, no traceback
-        return _left_out(error) if _is_left_out(error) else _unexpected(error)
+        return _unforeseen(error, sys.argv[1:] if argv is None else argv)
     return 0
 
 
@@ -262,10 +264,33 @@ def _left_out(error: Exception) -> int:
     return refused.exit_code
 
 
+def _unforeseen(error: Exception, argv: Sequence[str]) -> int:
+    if isinstance(error, UnicodeEncodeError):
+        return _untextual(error, argv)
+    return _left_out(error) if _is_left_out(error) else _unexpected(error)
+
+
+def _untextual(error: UnicodeEncodeError, argv: Sequence[str]) -> int:
+    """Python reads bytes of an argument that are no text in its encoding as lone surrogates."""
+    for number, given in enumerate(argv, 1):
+        if not _SURROGATES.search(given):
+            continue
+        refused = UsageError(
+            f"argument {number}, {given!a}, has bytes that are no text in the encoding "
+            f"{sys.getfilesystemencoding()}. Write it in UTF-8, with LC_ALL=C.UTF-8."
+        )
+        show_error(refused)
+        return refused.exit_code
+    return _unexpected(error)
+
+
 def _unusable(error: OSError) -> int:
     refused = DependencyUnreachable(
-        f"{error.filename or 'a file'} cannot be used: {error.strerror}. Correct that, or name "
-        "another folder with --home or DIA_HOME."
+        f"{error.filename} cannot be used: {error.strerror}. Correct that, or name another folder "
+        "with --home or DIA_HOME."
+        if error.filename
+        else f"the output, or a file, cannot be written: {error.strerror}. What was written is not "
+        "whole: correct that, and run the command again."
     )
     show_error(refused)
     return refused.exit_code

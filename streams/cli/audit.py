@@ -77,8 +77,9 @@ def audit(
     else:
         _show(printer, report, judged)
     if not report.clean:
+        count = len(report.findings)
         raise CommandError(
-            f"{len(report.findings)} differences. "
+            f"{count} difference{'s' if count > 1 else ''}. "
             + ("" if deep else "`dia audit --deep` reads the log again and names the windows.")
         )
     health.conclude(judged)

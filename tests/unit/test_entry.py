@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from streams import cli
 
 _RUN = [sys.executable, "-m", "streams"]
 
@@ -57,6 +60,14 @@ def test_characters_outside_the_encoding_are_escaped(tmp_path):
     assert rb"gr\u00fcn" in done.stdout
 
 
+def test_an_argument_that_is_no_text_is_a_usage_error(capsys):
+    """A terminal of another encoding sends such bytes; "surrogates not allowed" helps no user."""
+    given = os.fsdecode(b"SELECT 'caf\xe9'")
+    command = SimpleNamespace(main=lambda args, prog_name: args[1].encode())
+    assert cli.run(command, ["query", given]) == 2
+    assert f"argument 2, {given!a}, has bytes that are no text" in capsys.readouterr().err
+
+
 def test_commands_run_without_assertions(tmp_path):
     """python -O removes assertions, so no command may rely on one."""
     done = _dia("--home", str(tmp_path), "config", "show", PYTHONOPTIMIZE="2")
@@ -92,7 +103,37 @@ def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
             stdout=full, stderr=subprocess.PIPE, timeout=200, check=False,
         )  # fmt: skip
     assert done.returncode == 4
-    assert b"No space left on device" in done.stderr
+    assert b"the output, or a file, cannot be written: No space left on device" in done.stderr
+
+
+def test_the_package_imports_no_module():
+    """Ctrl-C meanwhile would print a traceback: no handler can be set before."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); import __future__\n"
+        "before = set(sys.modules); import streams; print(set(sys.modules) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("{'streams'}\n", "")
+
+
+def test_an_interrupt_before_the_handler_exits_without_output():
+    """Ctrl-C while the module is imported that sets the handler."""
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(name, path, target=None):\n"
+        "        if name == 'signal': raise KeyboardInterrupt\n"
+        "sys.modules.pop('signal', None)\n"
+        "sys.meta_path.insert(0, Interrupted)\n"
+        "import streams.__main__"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_an_interrupt_during_imports_exits_without_output():
