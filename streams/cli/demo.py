@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.terminal.output import Printer
     from streams.dev.demo.run import DemoOptions, DemoOutcome
+    from streams.dev.demo.worker_process import WorkerProcess
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +46,7 @@ def demo(
     Example: dia demo --events 1000000 --chaos
     """
     from streams.core.errors import CommandError
-    from streams.dev.demo.run import DemoOptions, run
+    from streams.dev.demo.run import AGENTS, DemoOptions, run
     from streams.dev.demo.serving import ServedDemo
 
     call = invocation(ctx)
@@ -57,6 +58,7 @@ def demo(
         shards=shards,
         seed=seed,
         chaos=chaos,
+        agents="all" if serve else AGENTS,
     )
 
     def tell(outcome: DemoOutcome) -> None:
@@ -65,14 +67,16 @@ def demo(
         else:
             _show(printer, outcome)
 
-    def tell_and_serve(outcome: DemoOutcome, environ: Mapping[str, str]) -> None:
+    def tell_and_serve(
+        outcome: DemoOutcome, environ: Mapping[str, str], worker: WorkerProcess
+    ) -> None:
         tell(outcome)
         served.show_compared(outcome.verdict)
         if outcome.verdict.ok:
-            served.serve(environ)
+            served.serve(environ, worker)
 
     printer.say(f"in another terminal: dia context use {_context(options.home)}")
-    with ServedDemo(options.home, processes, seed, printer.say) as served:
+    with ServedDemo(options.home, seed, printer.say) as served:
         if serve:
             outcome = run(options, printer, served.open_console, tell_and_serve)
         else:

@@ -215,7 +215,7 @@ def test_a_visitor_breaks_the_demo_and_sees_it_stay_exact(demo_console, show, op
     poison.click()
     expect(said).to_contain_text("the demo still compares its own events")
     verdict = DemoVerdict((Check("events read", EVENTS, EVENTS), Check("windows", 7, 6)), ())
-    ServedDemo(tmp_path, 1, 1, lambda text: None).show_compared(verdict)
+    ServedDemo(tmp_path, 1, lambda text: None).show_compared(verdict)
     show.is_reading = False
     poison.click()
     expect(said).to_contain_text(f"{POISON} poisoned records sent to {MODEL_METRICS.name}")

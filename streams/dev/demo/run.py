@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -29,8 +29,7 @@ from streams.dev.workload.shape import STEP_MS, Workload
 from streams.operate.produce.feed import RecordFeed
 
 AGENTS = ",".join(name for name, one in app.agents.items() if one.group == AGGREGATE_METRICS.group)
-"""The whole group: the workers that `dia demo --serve` starts later are then the same static members. As
-other members they would wait until those that are gone time out."""
+"""Those of the events that are compared."""
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
 """without progress; the comparison follows anyway"""
@@ -58,7 +57,7 @@ class Talk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """``home`` is emptied at the start."""
+    """``home`` is emptied at the start. ``agents``: names, with commas, of those that the workers run."""
 
     home: Path
     events: int = 500_000
@@ -66,6 +65,7 @@ class DemoOptions:
     shards: int = 2
     seed: int = 1
     chaos: bool = False
+    agents: str = AGENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +82,16 @@ class DemoOutcome:
     kills: int
 
 
-Begun: TypeAlias = Callable[[Mapping[str, str]], None]
-Then: TypeAlias = Callable[[DemoOutcome, Mapping[str, str]], None]
+Begun: TypeAlias = Callable[[Mapping[str, str]], Callable[[], None]]
+Then: TypeAlias = Callable[[DemoOutcome, Mapping[str, str], WorkerProcess], None]
 
 
 def run(
     options: DemoOptions, talk: Talk, begun: Begun | None = None, then: Then | None = None
 ) -> DemoOutcome:
-    """Only the demo's files stay. ``begun`` is called when topics and tables are there, before the
-    first event; ``then`` before the stack stops. Both get the environment for `dia` commands.
+    """Only the demo's files stay. ``begun`` is called when topics and tables are there; what it returns is
+    called when the workers have been started beside it, before the first event. ``then`` is called while they
+    still run. ``begun`` and ``then`` get the environment for `dia` commands.
 
     Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable` when
     the stack cannot start, `CommandError` when the worker ends by itself."""
@@ -99,55 +100,61 @@ def run(
         running = up(options.home, options.shards, talk.say, owner_pid=os.getpid())
         environ = environment(options.home, running.settings())
         settings, _ = load(environ)
-        outcome = asyncio.run(_Demo(options, talk, settings, environ, begun).run())
-        if then is not None:
-            then(outcome, environ)
+        demo = _Demo(options, talk, settings)
+        asyncio.run(demo.prepare())
+        # In this thread: a process ends with the thread that started it (tether.py).
+        opened = begun(environ) if begun is not None else None
+        with _workers(options, talk, settings, environ) as worker:
+            if opened is not None:
+                opened()
+            outcome = asyncio.run(demo.run(worker))
+            if then is not None:
+                then(outcome, environ, worker)
         return outcome
     finally:
         down(options.home, talk.say)
 
 
+@contextmanager
+def _workers(
+    options: DemoOptions, talk: Talk, settings: Settings, environ: Mapping[str, str]
+) -> Iterator[WorkerProcess]:
+    log = options.home / "worker.log"
+    talk.say(f"starting {options.processes} worker processes (log: {log})")
+    worker = WorkerProcess(
+        *(options.agents, options.processes),
+        environ=environ,
+        state=settings.state_path(),
+        log=log,
+    )
+    try:
+        yield worker
+    finally:
+        talk.say("stopping the worker")
+        worker.stop()
+
+
 class _Demo:
-    def __init__(
-        self,
-        options: DemoOptions,
-        talk: Talk,
-        settings: Settings,
-        environ: Mapping[str, str],
-        begun: Begun | None,
-    ) -> None:
-        self._begun = begun
+    def __init__(self, options: DemoOptions, talk: Talk, settings: Settings) -> None:
         self._options = options
         self._talk = talk
         self._settings = settings
-        self._environ = environ
         self._clock: Clock = SystemClock()
         self._broker: Broker = KafkaBroker.from_settings(settings)
         self._started_at = 0.0
 
-    async def run(self) -> DemoOutcome:
+    async def prepare(self) -> None:
         await prepare(self._settings, app.topology, self._broker, self._talk.say)
-        if self._begun is not None:
-            # In this thread: a process that it starts ends with its thread (tether.py).
-            self._begun(self._environ)
-        worker = WorkerProcess(
-            AGENTS,
-            self._options.processes,
-            environ=self._environ,
-            state=self._settings.state_path(),
-            log=self._options.home / "worker.log",
-        )
+
+    async def run(self, worker: WorkerProcess) -> DemoOutcome:
         reading = await TopicReading.open(self._settings, self._broker, MODEL_METRICS)
         try:
             await self._until_ready(worker)
             return await self._feed_and_compare(worker, reading)
         finally:
             await reading.close()
-            self._talk.say("stopping the worker")
-            await asyncio.to_thread(worker.stop)
 
     async def _until_ready(self, worker: WorkerProcess) -> None:
-        self._talk.say(f"starting {worker.processes} worker processes (log: {worker.log})")
         deadline = self._clock.monotonic() + READY_WAIT_S
         while not worker.ready:
             worker.check()

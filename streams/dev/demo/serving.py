@@ -1,4 +1,4 @@
-"""`dia demo --serve`: a console from the first event on; then the stack stays up, with workers and a trickle
+"""`dia demo --serve`: a console from the first event on; then the stack and the workers stay up, with a trickle
 of events, which are not reconciled."""
 
 from __future__ import annotations
@@ -82,12 +82,11 @@ FEED_AGAIN_S = 5.0
 
 
 class ServedDemo:
-    """The processes that stay: the console from the first event on, later workers and feeds. Close
-    it with the ``with`` statement, before the stack stops."""
+    """The processes that stay beside the workers: the console from the first event on, later the agent of
+    replays and feeds. Close it with the ``with`` statement, before the stack stops."""
 
-    def __init__(self, home: Path, processes: int, seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Path, seed: int, say: Callable[[str], None]) -> None:
         self._home = home
-        self._processes = processes
         self._seed = seed
         self._say = say
         self._parts = ExitStack()
@@ -99,24 +98,30 @@ class ServedDemo:
     def __exit__(self, *error: object) -> None:
         self._parts.close()
 
-    def open_console(self, environ: Mapping[str, str]) -> None:
-        """Say its address. Raises `CommandError` when it ends or takes too long."""
-        self._console = self._kept("console", SHOW, environ)
-        address = address_of(self._console)
-        self._say(f"\nthe console: {address}/sign-in#{urlencode({'token': _token(self._home)})}\n")
+    def open_console(self, environ: Mapping[str, str]) -> Callable[[], None]:
+        """Start it. What is returned says its address, and raises `CommandError` when it ends or takes
+        too long."""
+        console = self._console = self._kept("console", SHOW, environ)
+
+        def say() -> None:
+            link = f"{address_of(console)}/sign-in#{urlencode({'token': _token(self._home)})}"
+            self._say(f"\nthe console: {link}\n")
+
+        return say
 
     def show_compared(self, verdict: DemoVerdict) -> None:
         """On the demo's page; from now on it may send other records, too."""
         told = [{**check._asdict(), "ok": check.ok} for check in verdict.checks]
         write_atomically(self._home / COMPARED, msgspec.json.encode(told))
 
-    def serve(self, environ: Mapping[str, str]) -> None:
-        """Until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by itself."""
+    def serve(self, environ: Mapping[str, str], worker: CommandProcess) -> None:
+        """Beside the demo's ``worker``, until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by
+        itself."""
         assert self._console is not None, "it was opened before the first event"
         with _told_to_stop() as stopped:
             lasting = [
                 self._console,
-                self._start(environ, "workers", "worker", "--processes", str(self._processes)),
+                worker,
                 self._start(environ, "replayer", "worker", "--agents", "replay"),
             ]
             # The feeds stop first, so that the workers drain their events.
@@ -129,7 +134,8 @@ class ServedDemo:
                     feed.keep()
                 time.sleep(0.2)
             self._say("stopping")
-            # While the services still run: workers drain, and fail against absent ones.
+            # While the services still run: workers drain, and fail against absent ones. The demo's own
+            # worker is stopped behind the feeds.
             self._parts.close()
 
     def _start(self, environ: Mapping[str, str], name: str, *arguments: str) -> CommandProcess:

@@ -7,12 +7,12 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
 import streams.dev.demo.run as demo_run
-from agents.app import app
 from streams.cli import main
 from streams.core.clock import VirtualClock
 from streams.core.errors import RefusedBySafety
@@ -25,7 +25,6 @@ from streams.dev.demo.windows import WindowDifference
 from streams.dev.local.preparation import environment
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
-from streams.engine.runtime.identity import member_id
 
 
 def test_the_faults_depend_on_the_seed_only():
@@ -60,14 +59,41 @@ def test_a_worker_that_died_by_itself_does_not_count_as_killed(tmp_path):
     assert storm.kills == 0
 
 
-def test_the_workers_that_stay_are_the_same_members_as_the_first_ones():
-    """A static member that ended holds its partitions for DIA_SESSION_TIMEOUT_S: under another name the next
-    workers read nothing so long, and a newcomer's first events do not count."""
-    first = app.chosen(demo_run.AGENTS)
-    for group in {agent.group for agent in first}:
-        reads = [agent.source.name for agent in first if agent.group == group]
-        later = [agent.source.name for agent in app.agents.values() if agent.group == group]
-        assert member_id("slot", reads) == member_id("slot", later)
+def test_workers_start_beside_the_console_and_stay_to_be_served(monkeypatch, tmp_path):
+    """Workers that were started anew had to join the group and restore before they counted a newcomer's event,
+    and each process that waits for another's imports takes seconds from the first look."""
+    did: list[str] = []
+
+    class Workers:
+        def __init__(self, agents: str, processes: int, **options: object) -> None:
+            did.append(f"start {agents}")
+
+        def stop(self) -> None:
+            did.append("stop workers")
+
+    async def prepare(self: object) -> None:
+        did.append("topics")
+
+    async def compared(self: object, worker: object) -> str:
+        did.append("events")
+        return "outcome"
+
+    def begun(environ: object) -> Callable[[], None]:
+        did.append("start console")
+        return lambda: did.append("console serves")
+
+    monkeypatch.setattr(demo_run, "up", lambda *_, **__: SimpleNamespace(settings=dict))
+    monkeypatch.setattr(demo_run, "down", lambda *_: did.append("down"))
+    monkeypatch.setattr(demo_run, "WorkerProcess", Workers)
+    monkeypatch.setattr(demo_run._Demo, "prepare", prepare)
+    monkeypatch.setattr(demo_run._Demo, "run", compared)
+    options = DemoOptions(home=tmp_path / "demo", agents="all")
+    talk = SimpleNamespace(say=lambda text: None)
+    demo_run.run(options, talk, begun, lambda outcome, environ, worker: did.append("served"))
+    assert did == [
+        *("topics", "start console", "start all", "console serves", "events"),
+        *("served", "stop workers", "down"),
+    ]
 
 
 def test_only_a_demos_own_folder_is_emptied(tmp_path):

@@ -46,9 +46,9 @@ def test_the_printed_link_signs_in_and_ctrl_c_ends_all_processes(played, tmp_pat
         if "Ctrl-C" in text:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with serving.ServedDemo(tmp_path, processes=2, seed=1, say=say) as served:
-        served.open_console(os.environ)
-        served.serve(os.environ)
+    with serving.ServedDemo(tmp_path, seed=1, say=say) as served:
+        served.open_console(os.environ)()
+        served.serve(os.environ, Running())
     link = re.search(r"http\S+", said[0])
     assert link is not None
     assert urlsplit(link[0]).path == "/sign-in"
@@ -68,11 +68,26 @@ def test_the_printed_link_signs_in_and_ctrl_c_ends_all_processes(played, tmp_pat
 
 def test_a_part_that_ends_by_itself_ends_the_serving(played, monkeypatch, tmp_path):
     """The console must not show a pipeline that has ended."""
-    with serving.ServedDemo(tmp_path, processes=1, seed=1, say=lambda text: None) as served:
-        served.open_console(os.environ)
+    with serving.ServedDemo(tmp_path, seed=1, say=lambda text: None) as served:
+        served.open_console(os.environ)()
         monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", "raise SystemExit(3)"))
         with pytest.raises(CommandError, match="exit code 3"):
-            served.serve(os.environ)
+            served.serve(os.environ, Running())
+    with serving.ServedDemo(tmp_path, seed=1, say=lambda text: None) as served:
+        served.open_console(os.environ)()
+        with pytest.raises(CommandError, match="killed"):
+            served.serve(os.environ, Running(CommandError("the worker was killed")))
+
+
+class Running:
+    """The demo's worker; with ``error``, it has ended."""
+
+    def __init__(self, error: CommandError | None = None) -> None:
+        self._error = error
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class Child:

@@ -142,7 +142,7 @@ async def test_poison_waits_for_the_demo_to_compare_its_events(faults, broker, t
     with pytest.raises(RefusedBySafety, match="still compares"):
         await faults.send_poison()
     verdict = DemoVerdict((Check("events read", 5, 5),), ())
-    ServedDemo(tmp_path, 1, 1, lambda text: None).show_compared(verdict)
+    ServedDemo(tmp_path, 1, lambda text: None).show_compared(verdict)
     assert msgspec.json.decode((tmp_path / COMPARED).read_bytes()) == [
         {"name": "events read", "expected": 5, "found": 5, "ok": True}
     ]
