@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from streams.cli import tenant_rights
 from streams.cli.command_group import CommandGroup, command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.output_form import QueryForm, columnar
@@ -73,6 +74,7 @@ def register(app: typer.Typer) -> None:
     group.command("sql")(sql)
     group.command("series")(series)
     group.command("model")(model_card)
+    tenant_rights.register(group)
     app.add_typer(group, name="query")
 
 

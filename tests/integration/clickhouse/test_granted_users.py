@@ -26,6 +26,7 @@ from streams.connect.sinks import schema
 from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
 from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.connect.sinks.shard_maps import replica_at
+from streams.connect.sinks.tenant_reader import condition, tables_of_tenants
 from streams.core.clock import SystemClock
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import ShardUnavailable
@@ -283,6 +284,38 @@ def test_an_edge_reads_results_of_simulations_only(role, granted):
     for table in ("m1_local", "m1", "dead_letters_local", "models_local"):
         wanted = DENIED if role == "edge" else 0
         assert _code(granted, f"SELECT count() FROM dia.{table}") == wanted, table
+
+
+@pytest.fixture(scope="module")
+def tenants_own(tmp_path_factory):
+    """A shard with two tenants' rows, whose user has the conditions of the policies of `dia query rights`."""
+    folder = tmp_path_factory.mktemp("tenants")
+    front = Front(folder)
+    [server] = schema.servers(_settings(front, folder), app.clickhouse_tables)
+    assert server.migrator.apply()
+    server.replica.command(
+        "INSERT INTO dia.m1_local (tenant, model, metric, w, n) "
+        f"SELECT arrayJoin(['{TENANT}', 'globex']), 'm', 'k', now(), 1"
+    )
+    server.replica.close()
+    assert front.stop() == 0, front.log.read_text()
+    file = _users_of("reader", folder)
+    tree = ET.parse(file)
+    filters = ET.SubElement(ET.SubElement(tree.find("users/default"), "databases"), "dia")
+    for name in tables_of_tenants(app.clickhouse_tables):
+        ET.SubElement(ET.SubElement(filters, f"{name}_local"), "filter").text = condition(TENANT)
+    tree.write(file)
+    limited = Front(folder, (PROGRAM, str(file)))
+    yield limited
+    assert limited.stop() == 0, limited.log.read_text()
+
+
+@pytest.mark.parametrize("table", ["m1_local", "m1_local FINAL", "m1", "minutes"])
+def test_a_policy_of_a_table_holds_in_its_views(tenants_own, table):
+    """A tenant's dashboard reads views: one that ignored the policy would show every tenant."""
+    sql = f"SELECT arraySort(groupUniqArray(tenant)) FROM dia.{table} FORMAT TSV"
+    status, body, _ = tenants_own.http(sql.encode())
+    assert (status, body.strip()) == (200, f"['{TENANT}']".encode())
 
 
 def test_the_tested_users_are_those_of_the_composed_stack():
