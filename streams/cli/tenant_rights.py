@@ -29,13 +29,13 @@ def rights(
     """Print the statements of a ClickHouse user that reads one tenant's rows; contacts no server.
 
     Run them on every server, as a user that may manage access: by row policies the user sees the
-    tenant's rows of windows and of the app's tables, and no dead letter. It changes nothing. The
-    rows of other users stay as they are.
+    tenant's rows of windows and of the app's tables, and no dead letter. Other users see what they
+    saw, unless permissive policies of your own limit them: make those AS RESTRICTIVE first.
 
     Example: dia query rights --tenant acme --user acme --password-file acme.password
     """
     from streams.connect.sinks.clickhouse import require_shards
-    from streams.connect.sinks.tenant_reader import statements
+    from streams.connect.sinks.tenant_reader import EVERYONE, statements
     from streams.core.settings import secret_file
 
     run = invocation(ctx)
@@ -50,6 +50,10 @@ def rights(
         alone=alone,
     )
     print("".join(f"{statement};\n" for statement in made), end="")
+    printer.say(
+        f"The policy {EVERYONE} keeps the rows of users without a policy. Beside it, permissive policies "
+        "of your own no longer limit their users: make them AS RESTRICTIVE before you run this."
+    )
     if cluster:
         printer.say(
             f"The cluster {settings.clickhouse_cluster} needs a <secret>: without one, servers ask each "

@@ -23,7 +23,8 @@ from streams.core.rows.operational_tables import OPERATIONAL
 TENANT: Final = "tenant"
 """the column that the policies compare"""
 EVERYONE: Final = "dia_everyone"
-"""The policy of each table without which a server may show no row to users without a policy."""
+"""The policy of each table without which a server may show no row to users without a policy. ClickHouse shows
+a row if one permissive policy does, so it also opens the table to users that permissive policies limit."""
 LIMITS: Final = {
     "max_execution_time": 30,
     "max_memory_usage": 1 << 30,

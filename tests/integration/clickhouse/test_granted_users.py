@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from streams.connect.sinks import schema
 from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
 from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.connect.sinks.shard_maps import replica_at
-from streams.connect.sinks.tenant_reader import condition, tables_of_tenants
+from streams.connect.sinks.tenant_reader import condition, statements, tables_of_tenants
 from streams.core.clock import SystemClock
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import ShardUnavailable
@@ -128,9 +129,19 @@ def migrated(tmp_path_factory):
         "INSERT INTO dia.simulations_local (tenant, idempotency_key, request_id, scenario, status, "
         f"summary) VALUES ('{TENANT}', 'key', 'r', 's', 'completed', '{{}}')"
     )
+    server.replica.command(
+        "INSERT INTO dia.m1_local (tenant, model, metric, w, n) "
+        f"SELECT arrayJoin(['{TENANT}', 'globex']), 'm', 'k', now(), 1"
+    )
     server.replica.close()
     assert front.stop() == 0, front.log.read_text()
+    shutil.copytree(folder, _copy_of(folder), symlinks=True)
     return folder
+
+
+def _copy_of(folder: Path) -> Path:
+    """Two servers run at once, and each needs a folder."""
+    return folder.with_name(f"{folder.name}-copy")
 
 
 @pytest.fixture(scope="module", params=ROLES)
@@ -287,18 +298,9 @@ def test_an_edge_reads_results_of_simulations_only(role, granted):
 
 
 @pytest.fixture(scope="module")
-def tenants_own(tmp_path_factory):
+def tenants_own(migrated):
     """A shard with two tenants' rows, whose user has the conditions of the policies of `dia query rights`."""
-    folder = tmp_path_factory.mktemp("tenants")
-    front = Front(folder)
-    [server] = schema.servers(_settings(front, folder), app.clickhouse_tables)
-    assert server.migrator.apply()
-    server.replica.command(
-        "INSERT INTO dia.m1_local (tenant, model, metric, w, n) "
-        f"SELECT arrayJoin(['{TENANT}', 'globex']), 'm', 'k', now(), 1"
-    )
-    server.replica.close()
-    assert front.stop() == 0, front.log.read_text()
+    folder = _copy_of(migrated)
     file = _users_of("reader", folder)
     tree = ET.parse(file)
     filters = ET.SubElement(ET.SubElement(tree.find("users/default"), "databases"), "dia")
@@ -316,6 +318,14 @@ def test_a_policy_of_a_table_holds_in_its_views(tenants_own, table):
     sql = f"SELECT arraySort(groupUniqArray(tenant)) FROM dia.{table} FORMAT TSV"
     status, body, _ = tenants_own.http(sql.encode())
     assert (status, body.strip()) == (200, f"['{TENANT}']".encode())
+
+
+def test_clickhouse_reads_the_statements_of_a_tenants_user(tenants_own):
+    """The local server has no users of its own, so it parses the statements and does not run them."""
+    servers = {"cluster": True, "alone": False}
+    for one in statements("dia", app.clickhouse_tables, TENANT, "acme", "secret", **servers):
+        status, body, _ = tenants_own.http(f"EXPLAIN AST {one}".encode())
+        assert status == 200, (one, body)
 
 
 def test_the_tested_users_are_those_of_the_composed_stack():
