@@ -30,6 +30,8 @@ MIN_INSYNC = "min.insync.replicas"
 UNCLEAN = "unclean.leader.election.enable"
 PARTITIONS = "partitions"
 REPLICATION = "replication factor"
+CREATED_AT_ONCE = 50
+"""Topics of one request, which waits once until every broker knows them."""
 _RETENTION = ("retention.ms", "retention.bytes")
 _SIZES = (*_RETENTION, "max.message.bytes", MIN_INSYNC)
 """A larger value on the broker is left unchanged."""
@@ -268,10 +270,13 @@ async def apply(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool = F
 
 
 async def _carry_out(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
+    new = [planned.wanted[c.topic] for c in planned.to_do if c.kind is DifferenceKind.CREATE]
+    for first in range(0, len(new), CREATED_AT_ONCE):
+        await admin.create_topics(new[first : first + CREATED_AT_ONCE])
     for change in planned.to_do:
         if change.kind is DifferenceKind.CREATE:
-            await admin.create_topics([planned.wanted[change.topic]])
-        elif change.kind is DifferenceKind.CONFIGURE:
+            continue
+        if change.kind is DifferenceKind.CONFIGURE:
             await admin.alter_config(change.topic, {change.setting: change.wanted})
         elif accept_dedupe_gap or not change.dedupe_gap:
             await admin.create_partitions({change.topic: int(change.wanted)})

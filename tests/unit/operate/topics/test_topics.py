@@ -48,9 +48,19 @@ def _differences(planned) -> list[tuple[str, DifferenceKind, str, str, str]]:
     return [(c.topic, c.kind, c.setting, c.now, c.wanted) for c in planned.changes]
 
 
-async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin):
-    """A deployment begins with this command, and running it again must change nothing."""
+async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin, monkeypatch):
+    """A deployment begins with this command, and running it again must change nothing. A request for each topic
+    would wait for every broker as often."""
+    requests: list[int] = []
+    create = type(admin).create_topics
+
+    async def counted(self, topics):
+        requests.append(len(topics))
+        await create(self, topics)
+
+    monkeypatch.setattr(type(admin), "create_topics", counted)
     await _apply_all(admin)
+    assert requests == [len(NAMES)]
     present = await admin.describe_topics()
     assert plan(app.topology, wanted_topics(app.topology), present).changes == ()
     assert set(present) == NAMES
