@@ -34,7 +34,7 @@ SCHEMA = schemathesis.openapi.from_dict(
 # The open paths take no input that could be invalid.
 OPERATIONS = [found.ok() for found in SCHEMA.include(path_regex="^/v1/").get_all_operations()]
 # The generators start slowly, so no deadline applies.
-patient = settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
+patient = settings(max_examples=cases(15), suppress_health_check=list(HealthCheck), deadline=None)
 
 
 @pytest.fixture
