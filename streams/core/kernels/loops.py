@@ -1,5 +1,6 @@
 """All kernels. Importing this module compiles them or loads them from the cache."""
 
+from streams.core.kernels.id_filters import ask_filter as ask_filter
 from streams.core.kernels.identities import admit as admit
 from streams.core.kernels.names import enter_names as enter_names
 from streams.core.kernels.names import find_names as find_names

@@ -97,7 +97,7 @@ class IdRun:
 
         Raises `StoreUnusable` for a file that is unreadable or damaged.
         """
-        asked = np.flatnonzero(self._index.filter.may_hold(needles[:, HI], bits))
+        asked = self._index.filter.held(needles, bits)
         hi = needles[asked, HI]
         # Equal upper halves may span blocks: begin at the last block with a smaller first one.
         low = np.maximum(np.searchsorted(self._index.first, hi, "left") - 1, 0)
