@@ -170,14 +170,19 @@ def split(
     return keys >> (2 * CODE_BITS), (keys >> CODE_BITS) & _MASK, keys & _MASK
 
 
+def codes_in_use(codes: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """The distinct codes, ascending, of ``count`` that exist."""
+    # A table of all codes: 15 times as fast as sorting the rows.
+    there = np.zeros(count, np.bool_)
+    there[codes] = True
+    return np.flatnonzero(there)
+
+
 def local_dictionary(
     codes: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[list[str], NDArray[np.int32]]:
     """The names in use, and each row's index into them."""
-    # A table of all codes: 15 times as fast as sorting the rows.
-    there = np.zeros(len(names), np.bool_)
-    there[codes] = True
-    used = np.flatnonzero(there)
+    used = codes_in_use(codes, len(names))
     place = np.empty(len(names), np.int32)
     place[used] = np.arange(len(used))
     return [names[i] for i in used.tolist()], place[codes]

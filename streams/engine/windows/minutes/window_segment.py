@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from streams.engine.state.runs import ragged
 from streams.engine.state.table import MAX_ENTRY_BYTES
-from streams.engine.windows.minutes.names import SeriesNames, joined, split
+from streams.engine.windows.minutes.names import SeriesNames, codes_in_use, joined, split
 from streams.engine.windows.minutes.sketch_runs import Buckets, codes_of, combine, serials_of
 from streams.engine.windows.minutes.window_columns import WindowColumns
 
@@ -135,7 +135,7 @@ def _cuts(
     dimensions = (names.tenants, names.models, names.metrics)
     codes = list(zip(split(keys), dimensions, strict=True))
     shared = sum(
-        int((dimension.sizes[np.unique(code)] + _NAME_OVERHEAD_BYTES).sum())
+        int((dimension.sizes[codes_in_use(code, len(dimension))] + _NAME_OVERHEAD_BYTES).sum())
         for code, dimension in codes
     )
     budget = MAX_ENTRY_BYTES - _HEADER_BYTES
