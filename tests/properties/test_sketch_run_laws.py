@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.kernels import compiled
-from streams.core.kernels.runs import merge_runs
+from streams.core.kernels.runs import find_ranges, merge_runs
 from streams.engine.windows.minutes.sketch_runs import (
     SketchRuns,
     codes_of,
@@ -100,6 +100,19 @@ def test_gathered_buckets_equal_the_sealed_ones(plan):
     both = zip(serials_of(buckets).tolist(), codes_of(buckets).tolist(), strict=True)
     found = dict(zip(both, counts.tolist(), strict=True))
     assert found == {pair: count for pair, count in sealed.items() if alive[pair[0]]}
+
+
+@given(st.lists(st.integers(0, 400), unique=True), st.lists(st.integers(0, 101)))
+def test_ranges_are_found_at_any_distance(made, wanted):
+    """Windows that change are near each other in a run or far apart."""
+    keys, serials = np.sort(np.array(made, np.int64) << 14), np.sort(np.array(wanted, np.int64))
+    low, high = serials << 16, (serials + 1) << 16
+    start = np.searchsorted(keys, low)
+    expected = [start.tolist(), (np.searchsorted(keys, high) - start).tolist()]
+    for loop in (find_ranges, compiled.twin(find_ranges)):
+        found = np.zeros((2, len(wanted)), np.int64)
+        loop(keys, low, high, *found)
+        assert found.tolist() == expected
 
 
 @given(st.lists(values, max_size=10))

@@ -7,6 +7,7 @@ from streams.core.kernels.names import find_names as find_names
 from streams.core.kernels.objects import mark_other_keys as mark_other_keys
 from streams.core.kernels.objects import scan as scan
 from streams.core.kernels.records import frame as frame
+from streams.core.kernels.runs import find_ranges as find_ranges
 from streams.core.kernels.runs import merge_runs as merge_runs
 from streams.core.kernels.series import enter_rows as enter_rows
 from streams.core.kernels.series import find_series as find_series

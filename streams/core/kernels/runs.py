@@ -1,11 +1,11 @@
-"""Merges sorted runs of counted keys."""
+"""Merges sorted runs of counted keys, and finds ranges in them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.kernels.compiled import kernel
+from streams.core.kernels.compiled import inlined, kernel
 
 
 @kernel("int64(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1])")
@@ -39,3 +39,41 @@ def merge_runs(
         keys[used], counts[used] = b[rest], of_b[rest]
         used += 1
     return used
+
+
+@inlined
+def _first_from(keys: NDArray[np.int64], at: int, least: int) -> int:
+    """The first index from ``at`` on with a key of at least ``least``. It costs little if that is
+    near: steps grow until one passes it."""
+    step, low = 1, at
+    while at < len(keys) and keys[at] < least:
+        low = at + 1
+        at += step
+        step += step
+    high = min(at, len(keys))
+    while low < high:
+        middle = (low + high) >> 1
+        if keys[middle] < least:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel("void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1])")
+def find_ranges(
+    keys: NDArray[np.int64],
+    least: NDArray[np.int64],
+    beyond: NDArray[np.int64],
+    start: NDArray[np.int64],
+    length: NDArray[np.int64],
+) -> None:
+    """The range of ascending ``keys`` from each ``least`` to below its ``beyond``; both ascend, and may
+    repeat."""
+    at = 0
+    for needle in range(len(least)):
+        if needle and least[needle] < beyond[needle - 1]:
+            at = start[needle - 1]
+        start[needle] = at = _first_from(keys, at, least[needle])
+        at = _first_from(keys, at, beyond[needle])
+        length[needle] = at - start[needle]

@@ -100,14 +100,14 @@ class SketchRuns:
         low, high = serials << CODE_BITS, (serials + 1) << CODE_BITS
         parts = [_slices(run, low, high) for run in self._runs]
         parts = [part for part in parts if len(part[0])]
-        if len(parts) == 1:
-            return parts[0]
         if not parts:
             empty = np.empty(0, np.int64)
             return empty, empty
-        return combine(
-            np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-        )
+        # The youngest are the shortest.
+        whole = parts.pop()
+        while parts:
+            whole = merged(parts.pop(), whole)
+        return whole
 
     def purge(self) -> None:
         """Merge all runs into one without the buckets of removed serials."""
@@ -135,7 +135,11 @@ class SketchRuns:
 
 def _slices(run: Buckets, low: NDArray[np.int64], high: NDArray[np.int64]) -> Buckets:
     buckets, counts = run
-    start = np.searchsorted(buckets, low)
-    length = np.searchsorted(buckets, high) - start
+    if kernels.active is None:
+        start = np.searchsorted(buckets, low)
+        length = np.searchsorted(buckets, high) - start
+    else:
+        start, length = np.empty(len(low), np.int64), np.empty(len(low), np.int64)
+        kernels.active.find_ranges(np.ascontiguousarray(buckets), low, high, start, length)
     index = ragged(start, length)
     return buckets[index], counts[index]
