@@ -113,7 +113,13 @@ def _explain(run: Invocation, printer: Printer, opening: Opening) -> None:
     from streams.operate.reset.consequences import consequences
 
     printer.say(f"stopped by {_sentence(opening)}")
-    for sentence in consequences(opening, run.settings):
+    standing = opening.standing
+    agent = next(
+        one
+        for one in run.app.agents.values()
+        if (one.group, one.source.name) == (standing.group, standing.source.name)
+    )
+    for sentence in consequences(opening, run.settings, agent):
         printer.say(f"  {sentence}")
 
 

@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from streams.core.settings import Settings
+from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.series_agent import SeriesAgent
+from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.agents.window_agent import windows_of
 from streams.operate.reset.reset import Opening, kept_effects
 
 
-def consequences(opening: Opening, settings: Settings) -> list[str]:
-    return [*_offsets(opening), *_windows(opening, settings), *_dedupe(opening, settings)]
+def consequences(opening: Opening, settings: Settings, agent: Agent) -> list[str]:
+    """``agent``: of the partition."""
+    return [
+        *_offsets(opening),
+        *_tables(agent),
+        *_windows(opening, settings, agent),
+        *_dedupe(opening, settings),
+    ]
 
 
 def _offsets(opening: Opening) -> Iterator[str]:
@@ -35,7 +45,27 @@ def _offsets(opening: Opening) -> Iterator[str]:
         yield f"Offsets {first} to {stop - 1} were counted before and will be counted again."
 
 
-def _windows(opening: Opening, settings: Settings) -> Iterator[str]:
+def _tables(agent: Agent) -> Iterator[str]:
+    if isinstance(agent, StreamAgent) and agent.owned:
+        names = ", ".join(one.name for one in agent.owned)
+        yield f"All entries of the partition in {names} are lost: totals begin anew."
+
+
+def _open_s(settings: Settings, agent: Agent) -> float | None:
+    """How long a window of the agent is open at least; None: it has none."""
+    if isinstance(agent, SeriesAgent):
+        return settings.grace_s + settings.window_s
+    declared = windows_of(agent)
+    return (
+        max(((one.size_ms or one.gap_ms) + one.grace_ms for one in declared), default=0) / 1000
+        or None
+    )
+
+
+def _windows(opening: Opening, settings: Settings, agent: Agent) -> Iterator[str]:
+    open_s = _open_s(settings, agent)
+    if open_s is None:
+        return
     standing = opening.standing
     last = standing.survey.last
     at_ms = standing.last_append_ms
@@ -43,7 +73,7 @@ def _windows(opening: Opening, settings: Settings) -> Iterator[str]:
     if watermark_ms is None:
         yield "Which windows were open at the last commit is not known; their last values are lost."
         return
-    first_ms = watermark_ms - (settings.grace_s + settings.window_s) * 1000
+    first_ms = watermark_ms - round(open_s * 1000)
     last_ms = max(watermark_ms, at_ms or 0) + settings.future_max_s * 1000
     yield (
         f"Windows from {_minute(first_ms)} to {_minute(last_ms)} may lack values: they were open "

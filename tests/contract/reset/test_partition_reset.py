@@ -201,7 +201,7 @@ async def test_deleted_records_are_skipped_only_with_resume_at_start(line: Any) 
     await line.truncate_source()
     with pytest.raises(RefusedBySafety, match="offsets 5 to 7 were never consumed"):
         await line.planned()
-    sentences = consequences(await line.planned(resume_at_start=True), line.settings)
+    sentences = consequences(await line.planned(resume_at_start=True), line.settings, line.agent)
     assert any("Offsets 5 to 7 are gone" in sentence for sentence in sentences)
 
 
@@ -210,7 +210,7 @@ async def test_the_message_warns_when_counted_records_are_read_again(line: Any) 
     emptying ClickHouse, and must be told."""
     await run_to(line, 5)
     await line.lose_changelog()
-    sentences = consequences(await line.planned(resume_at_start=True), line.settings)
+    sentences = consequences(await line.planned(resume_at_start=True), line.settings, line.agent)
     assert any("Offsets 0 to 4 were counted before" in sentence for sentence in sentences)
 
 

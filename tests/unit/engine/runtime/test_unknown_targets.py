@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATE_DECISION, app
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, SIMULATE_DECISION, app
 from streams.core.errors import ProducerFenced, RefusedBySafety, UsageError
 from streams.core.records.bad_records import RowUnfit, UnknownTable
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -108,7 +108,7 @@ async def test_a_reset_drops_effects_for_unknown_targets(rig):
     assert found.cause is not None
     assert found.cause.code == "unknown_target"
     opening = open_epoch(found, resume_at_start=False)
-    told = consequences(opening, rig.settings)
+    told = consequences(opening, rig.settings, AGGREGATE_METRICS)
     assert any("1 undelivered effects are dropped" in sentence for sentence in told)
     await reset(rig.broker, rig.clock, opening)
     async with running(rig) as worker:
