@@ -88,10 +88,6 @@ def _at(column: list[_T], rows: Sequence[int]) -> list[_T]:
     return [column[row] for row in rows] if column else []
 
 
-Prepare: TypeAlias = Callable[[RecordBatch], None]
-"""Called with each batch before a consumer returns it, perhaps in another thread. Raises nothing."""
-
-
 class Watermarks(NamedTuple):
     """The broker's last answer about a partition, and its time (monotonic seconds)."""
 
@@ -411,13 +407,7 @@ class Admin(Protocol):
 class Broker(Protocol):
     """Creates the engine's clients; the only holder of the broker's address."""
 
-    def consumer(
-        self,
-        group: str,
-        topics: Sequence[str],
-        instance_id: str,
-        prepare: Prepare | None = None,
-    ) -> GroupConsumer: ...
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> GroupConsumer: ...
 
     async def reader(self) -> LogReader: ...
 

@@ -114,7 +114,7 @@ def _column(name: str) -> Any:
 class FramedBatch(RecordBatch):
     """Framed until `to_lists`; unframed records are then appended to its lists."""
 
-    __slots__ = ("_count", "_parts", "coded", "decoded", "lists")
+    __slots__ = ("_count", "_parts", "lists")
 
     offsets = _column("offsets")
     timestamps = _column("timestamps")
@@ -126,10 +126,6 @@ class FramedBatch(RecordBatch):
         self._parts: list[Frames] | None = None
         self._count = 0
         self.lists: dict[str, list[Any]] = {}
-        self.decoded: Any = None
-        """of these records, by streams/engine/decode/decoding_ahead.py"""
-        self.coded: Any = None
-        """numbers of the keys, by streams/engine/decode/key_codes.py"""
         super().__init__(tp, start, end)
         self.lists = {}
         self._parts = []
@@ -146,7 +142,7 @@ class FramedBatch(RecordBatch):
         assert self._parts is not None, "lists are not framed again"
         self._parts.append(frames)
         self._count += len(frames)
-        self.lists, self.decoded, self.coded = {}, None, None
+        self.lists = {}
 
     def frames(self) -> Frames:
         """At least one record."""

@@ -26,10 +26,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.health import PartitionCounts
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import Broker, GroupConsumer, OffsetOutOfRange, TopicPartition
-from streams.engine.agents.agent import AgentSpec
 from streams.engine.agents.job_agent import Agent, JobAgent
-from streams.engine.decode.codecs import Limits
-from streams.engine.decode.decoding_ahead import DecodingAhead
 from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.assignment import Opener, partners
 from streams.engine.runtime.commit.handover import Handover
@@ -212,16 +209,7 @@ class GroupMember:
 
     def _new_consumer(self) -> GroupConsumer:
         topics = sorted(self._agents)
-        instance_id = member_id(self._instance_id, topics)
-        scanned = {
-            name: agent.source
-            for name, agent in self._agents.items()
-            if isinstance(agent, AgentSpec) and agent.columns
-        }
-        ahead = DecodingAhead(
-            scanned, Limits(self._settings.future_max_s, self._settings.late_max_s)
-        )
-        return self._broker.consumer(self.group, topics, instance_id, ahead)
+        return self._broker.consumer(self.group, topics, member_id(self._instance_id, topics))
 
     def _tick(self) -> None:
         now_s = self._clock.monotonic()

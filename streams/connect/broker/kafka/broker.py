@@ -13,7 +13,6 @@ from streams.connect.broker.kafka.producers.transactional_producer import KafkaT
 from streams.connect.broker.kafka.reader import KafkaReader
 from streams.connect.broker.kafka.security import KafkaSecurity
 from streams.core.settings import Settings
-from streams.core.types import Prepare
 
 
 class KafkaBroker:
@@ -52,14 +51,8 @@ class KafkaBroker:
             security=KafkaSecurity.from_settings(settings),
         )
 
-    def consumer(
-        self,
-        group: str,
-        topics: Sequence[str],
-        instance_id: str,
-        prepare: Prepare | None = None,
-    ) -> KafkaConsumer:
-        return KafkaConsumer(self._connection, group, topics, instance_id, prepare)
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> KafkaConsumer:
+        return KafkaConsumer(self._connection, group, topics, instance_id)
 
     async def reader(self) -> KafkaReader:
         reader = KafkaReader(self._connection)

@@ -16,20 +16,13 @@ from typing import Any, Protocol
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 
-from streams.connect.broker.kafka.batches.answers import OpeningThread
 from streams.connect.broker.kafka.batches.fetches import FetchBuffer
 from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error, evicted
 from streams.connect.broker.kafka.requests.metadata import partitions_of
 from streams.connect.broker.kafka.tasks import CLOSE_TIMEOUT_S, end_client
 from streams.core.errors import BrokerUnavailable, MembershipConflict
-from streams.core.types import (
-    Prepare,
-    RebalanceListener,
-    RecordBatch,
-    TopicPartition,
-    Watermarks,
-)
+from streams.core.types import RebalanceListener, RecordBatch, TopicPartition, Watermarks
 
 EVICTIONS_MAX = 2
 
@@ -109,15 +102,9 @@ class KafkaConsumer:
     """Positions come from `seek` only."""
 
     def __init__(
-        self,
-        connection: KafkaConnection,
-        group: str,
-        topics: Sequence[str],
-        instance_id: str,
-        prepare: Prepare | None = None,
+        self, connection: KafkaConnection, group: str, topics: Sequence[str], instance_id: str
     ) -> None:
         self._connection = connection
-        self._prepare = prepare
         self._group = group
         self._topics = list(topics)
         self._instance_id = instance_id
@@ -132,12 +119,7 @@ class KafkaConsumer:
         self._client = self._new_client()
         try:
             await self._client.start()
-            self._fetches = FetchBuffer(
-                self._client._fetcher,
-                self._connection.batch_bytes_max,
-                prepare=self._prepare,
-                thread=OpeningThread(),
-            )
+            self._fetches = FetchBuffer(self._client._fetcher, self._connection.batch_bytes_max)
             for topic in self._topics:
                 await partitions_of(self._client._client, topic)
             self._client.subscribe(topics=self._topics, listener=ListenerAdapter(self, listener))
@@ -151,8 +133,6 @@ class KafkaConsumer:
 
     async def stop(self, *, leave: bool = False) -> None:
         client, self._client = self._client, None
-        if self._fetches is not None:
-            self._fetches.close()
         if client is None:
             return
         if leave:
@@ -230,8 +210,7 @@ class KafkaConsumer:
         state = self._state(tp)
         if state is None or tp in self._held or not state.has_valid_position:
             return None
-        unread = None if self._fetches is None else self._fetches.position(tp)
-        return int(state.position) if unread is None else unread
+        return int(state.position)
 
     def hold(self, partitions: frozenset[TopicPartition]) -> None:
         if self._client is None or self._fetches is None:

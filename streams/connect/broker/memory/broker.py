@@ -17,7 +17,7 @@ from streams.connect.broker.memory.producer import MemoryPlainProducer, MemoryTr
 from streams.connect.broker.memory.reader import MemoryReader
 from streams.connect.broker.memory.replicas import Replicas
 from streams.core.clock import Clock
-from streams.core.types import CommittedOffset, Headers, Prepare, TopicPartition
+from streams.core.types import CommittedOffset, Headers, TopicPartition
 
 
 class MemoryBroker:
@@ -85,16 +85,8 @@ class MemoryBroker:
         decided = self._cluster.transactions.decided_offset(group, tp)
         return decided or self._cluster.group(group).offsets.get(tp)
 
-    def consumer(
-        self,
-        group: str,
-        topics: Sequence[str],
-        instance_id: str,
-        prepare: Prepare | None = None,
-    ) -> MemoryConsumer:
-        member = MemoryConsumer(
-            self._cluster, group, topics, instance_id, self._session_timeout_s, prepare
-        )
+    def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> MemoryConsumer:
+        member = MemoryConsumer(self._cluster, group, topics, instance_id, self._session_timeout_s)
         self.members[instance_id] = member
         return member
 

@@ -18,7 +18,6 @@ from streams.core.errors import BatchUnreadable, BrokerUnavailable, MembershipCo
 from streams.core.records.framed_batch import framed
 from streams.core.types import (
     OffsetOutOfRange,
-    Prepare,
     RebalanceListener,
     RecordBatch,
     TopicPartition,
@@ -54,10 +53,8 @@ class MemoryConsumer:
         topics: Sequence[str],
         instance_id: str,
         session_timeout_s: float,
-        prepare: Prepare | None = None,
     ) -> None:
         self._cluster = cluster
-        self._prepare = prepare
         self._group = cluster.group(group)
         self._topics = frozenset(topics)
         self._instance_id = instance_id
@@ -206,11 +203,7 @@ class MemoryConsumer:
         if batch.end == batch.start:
             return None
         batch.continued, state.broken = not state.broken, False
-        if kernels.active is not None:
-            batch = framed(batch)
-        if self._prepare is not None and len(batch):
-            self._prepare(batch)
-        return batch
+        return batch if kernels.active is None else framed(batch)
 
     async def _coordinate(self, listener: RebalanceListener) -> None:
         while await self._join():

@@ -18,12 +18,17 @@ import numpy as np
 import structlog
 
 from streams.connect.broker.partitioner import partition_of
+from streams.core import kernels
 from streams.core.records.bad_records import KeyMisplaced, KeyRefused
+from streams.core.records.framed_batch import places_of
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import BadPosition, Decoded
-from streams.engine.decode.key_codes import KeyCodes
+from streams.engine.windows.name_spans import NameSpans
 
+_PLACED_MAX: Final = 100_000
 _KEY_SHOWN: Final = 80
+_PLACED_BYTES_MAX: Final = 16 << 20
+"""a key may have 1 MB: limits the memory for placed keys"""
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +39,7 @@ class KeyPlacement:
     def __init__(self, tp: TopicPartition, declared: int) -> None:
         self._tp = tp
         self._counts = {declared}
-        self._codes = KeyCodes()
-        self._keys: list[bytes] = []
-        self._placed = np.empty(0, np.bool_)
-        """by code of ``_keys``: known to belong here"""
+        self._placed = NameSpans()
         self._said = False
         self.misplaced = 0
 
@@ -62,20 +64,22 @@ class KeyPlacement:
 
     def _all_belong(self, batch: RecordBatch) -> bool:
         """Whether all keys are known to belong here; False: unknown."""
-        coded = self._codes.of(batch)
-        if coded is None:
+        if kernels.active is None:
             return False
-        codes, keys = coded
-        if keys is not self._keys:
-            self._keys, self._placed = keys, np.empty(0, np.bool_)
-        if (missing := len(keys) - len(self._placed)) > 0:
-            self._placed = np.r_[self._placed, np.zeros(missing, np.bool_)]
-        new = codes[~self._placed[codes]]
-        if len(new):
-            new = np.unique(new)
-            if self._elsewhere(keys[code] for code in new.tolist()):
+        keys, _ = places_of(batch)
+        if keys.absent is not None:
+            return False
+        codes, unknown = self._placed.codes(keys)
+        if unknown:
+            found = keys.take(np.flatnonzero(codes < 0)).encoded()
+            new = {key for key in found if key is not None}
+            size = self._placed.bytes_used + sum(map(len, new))
+            if len(self._placed) + len(new) > _PLACED_MAX or size > _PLACED_BYTES_MAX:
+                self._placed = NameSpans()
                 return False
-            self._placed[new] = True
+            if self._elsewhere(new):
+                return False
+            self._placed.add([*new])
         return True
 
     def _elsewhere(self, keys: Iterable[bytes | None]) -> set[bytes]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streams.core.records.framed_batch import record_sizes, timestamp_array
 from streams.core.types import RecordBatch
-from streams.engine.decode.key_codes import CodedKeys, KeyCodes
+from streams.engine.runtime.poison.key_counts import KeyCounts
 from streams.engine.state.load_run import NAME_MAX, REST, SLOT_MS, TENANTS_MAX, LoadRun
 
 QUIET_MS: Final = 60_000
@@ -35,13 +35,13 @@ class LoadCount:
     on: bool
     by_key: bool
     run: LoadRun
-    keys: KeyCodes = field(default_factory=KeyCodes)
+    keys: KeyCounts = field(default_factory=KeyCounts)
     _ended: list[ShownRun] = field(default_factory=list)
     _shown_events: int = 0
     _names: list[str] = field(default_factory=list)
     """tenants of the run, by their place"""
     _coded: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """the place of each code; -1: unknown"""
+    """the place of each code of `keys`; -1: unknown"""
     _run_known: tuple[int, int] = (-1, -1)
     _keys_known: list[bytes] | None = None
 
@@ -105,32 +105,31 @@ class LoadCount:
             size = int(record_sizes(batch).sum())
             self._add({REST: (len(batch), size)})
             return
-        coded = self.keys.of(batch)
-        self._known_tenants(coded)
-        if coded is None:
+        self._known_tenants()
+        codes = self.keys.codes(batch)
+        if codes is None:
             place = {key: self._place_of(key) for key in dict.fromkeys(batch.keys)}
             places = np.fromiter(map(place.__getitem__, batch.keys), np.int64, len(batch))
         else:
-            places = self._places_of(coded)
+            places = self._places_of(codes)
         records = np.bincount(places, minlength=len(self._names))
         sizes = np.bincount(places, weights=record_sizes(batch), minlength=len(self._names))
         present = np.flatnonzero(records).tolist()
         self._add({self._names[at]: (int(records[at]), int(sizes[at])) for at in present})
 
-    def _known_tenants(self, coded: CodedKeys | None) -> None:
+    def _known_tenants(self) -> None:
         """Forget the places of codes where another run, or another list of keys, began."""
         if self._run_known != (self.run.slot, self.run.from_offset):
             self._run_known = self.run.slot, self.run.from_offset
             self._names = [REST, *(name for name in self.run.tenants if name != REST)]
             self._coded = np.empty(0, np.int64)
-        if coded is not None and self._keys_known is not coded.keys:
-            self._keys_known = coded.keys
+        if self._keys_known is not self.keys.keys:
+            self._keys_known = self.keys.keys
             self._coded = np.empty(0, np.int64)
 
-    def _places_of(self, coded: CodedKeys) -> NDArray[np.int64]:
-        """The place in `_names` of each key."""
-        codes, keys = coded
-        missing = len(keys) - len(self._coded)
+    def _places_of(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The place in `_names` of each code."""
+        missing = len(self.keys.keys) - len(self._coded)
         if missing > 0:
             self._coded = np.r_[self._coded, np.full(missing, -1)]
         places = self._coded[codes]
@@ -138,7 +137,7 @@ class LoadCount:
         if len(rows):
             new, firsts = np.unique(codes[rows], return_index=True)
             for code in new[np.argsort(firsts)].tolist():
-                self._coded[code] = self._place_of(keys[code])
+                self._coded[code] = self._place_of(self.keys.keys[code])
             places[rows] = self._coded[codes[rows]]
         return places
 

@@ -24,8 +24,7 @@ from streams.core.topics.current_stream import Key, SendOptions, Target
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec, Change, EventBatch
 from streams.engine.agents.job_agent import Agent, JobAgent
-from streams.engine.decode.codecs import Decoded, Limits
-from streams.engine.decode.decoding_ahead import decoded_once
+from streams.engine.decode.codecs import Decoded, Limits, decode
 from streams.engine.decode.scanning import Scanner
 from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.effects import effects
@@ -218,7 +217,10 @@ class Partition:
 
     def _decode(self, batch: RecordBatch) -> Decoded:
         limits = Limits(self.settings.future_max_s, self.settings.late_max_s)
-        decoded = decoded_once(batch, self._scanner, self.agent.source, limits)
+        if self._scanner is not None:
+            decoded = self._scanner.decode(batch, limits)
+        else:
+            decoded = decode(self.agent.source, batch, limits)
         misplaced = self.placement.look(batch)
         if misplaced and self.settings.misplaced_keys == "refuse":
             return without_misplaced(decoded, batch, misplaced, self.tp.partition)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.kernels.record_shape import PADDING
-from streams.core.records.name_spans import NameSpans
 from streams.core.records.text_spans import TextSpans
+from streams.engine.windows.name_spans import NameSpans
 
 Key: TypeAlias = tuple[Any, ...]
 KeyColumn: TypeAlias = TextSpans | NDArray[np.int64]

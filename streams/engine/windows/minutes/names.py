@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from streams.core.errors import StateLimit
 from streams.core.records.event_fields import Texts
-from streams.core.records.name_spans import NameSpans
 from streams.core.records.text_spans import TextSpans
 from streams.engine.windows.cmac import Macs
+from streams.engine.windows.name_spans import NameSpans
 
 CODE_BITS = 21
 MAX_CODES = 1 << CODE_BITS

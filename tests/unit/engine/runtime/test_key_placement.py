@@ -14,10 +14,12 @@ from structlog.testing import capture_logs
 
 from agents.app import app
 from streams.connect.broker.partitioner import partition_of
+from streams.core import kernels
 from streams.core.errors import UsageError
 from streams.core.settings import load
 from streams.core.types import RecordBatch, TopicPartition
 from streams.dev.simulation.history import SETTINGS
+from streams.engine.runtime.partition import key_placement
 from streams.engine.runtime.partition.key_placement import KeyPlacement
 from streams.operate.replay.run.outgoing import outgoing
 from tests.unit.engine.runtime.running_world import HERE, TENANTS, THERE, counted, history, until
@@ -49,6 +51,20 @@ def misplaced(process, tp):
     metrics = process.worker.groups[0]._metrics
     labels = {"topic": tp.topic, "partition": str(tp.partition)}
     return metrics.registry.get_sample_value("dia_misplaced_records_total", labels) or 0
+
+
+@pytest.mark.skipif(kernels.active is None, reason="no key is remembered")
+def test_the_memory_for_keys_is_bounded_in_bytes(monkeypatch):
+    """Producers choose keys and their length, so the memory for them must be bounded."""
+    monkeypatch.setattr(key_placement, "_PLACED_BYTES_MAX", 10_000)
+    placement = KeyPlacement(TopicPartition("t", 0), 1)
+    remembered = []
+    for first in range(0, 300, 3):
+        keys = [b"%d" % key * 200 for key in range(first, first + 3)]
+        assert placement.look(batch_of(TopicPartition("t", 0), keys)) == set()
+        remembered.append(placement._placed.bytes_used)
+    assert max(remembered) <= 10_000
+    assert max(remembered) > 5_000
 
 
 @given(st.lists(st.none() | st.binary(max_size=8), max_size=12), st.integers(1, 9), st.data())

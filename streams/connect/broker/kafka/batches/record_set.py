@@ -102,20 +102,6 @@ class RecordSet:
     def size_in_bytes(self) -> int:
         return len(self._data)
 
-    def end_offset(self, position: int) -> int:
-        """One past the last offset of the whole batches, by their headers, as far as these are readable and
-        rise from ``position`` on."""
-        at, size = 0, len(self._data)
-        while at + _HEADER_BYTES <= size:
-            base, length, _, version = _FRAME.unpack_from(self._data, at)
-            (delta,) = _LAST_OFFSET_DELTA.unpack_from(self._data, at + _LAST_OFFSET_DELTA_AT)
-            until, at = base + delta + 1, at + _OVERHEAD_BYTES + length
-            whole = version == _FORMAT and length >= _RECORDS_AT_LEAST and at <= size
-            if not whole or until <= max(base, position):
-                break
-            position = until
-        return position
-
     def opened(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX, padding: int = 0) -> bytes:
         """The last batch that `next_batch` returned, uncompressed, with ``padding`` zeros behind
         it. Raises `TooManyBytes`."""
