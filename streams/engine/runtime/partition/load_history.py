@@ -62,8 +62,10 @@ class LoadHistory:
                 owed.fact(LOAD_HISTORY, {**self.place, **row}, None)
         self._fill = max(self._fill, standing.fill)
         self.rows += owed.taken_rows()
-        if now_ms // SLOT_MS > self.slot:
-            self.slot = now_ms // SLOT_MS
+        slot = now_ms // SLOT_MS
+        # Else a clock that was ahead once would hold back the samples for as long.
+        if not self.slot - 1 <= slot <= self.slot:
+            self.slot = slot
             self._owe_sample(owed, standing)
 
     def _owe_sample(self, owed: Owed, standing: LoadStanding) -> None:

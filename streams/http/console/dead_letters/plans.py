@@ -37,7 +37,7 @@ from streams.operate.replay.plan.planner import Draft, PlanLine, PlanRequest, ma
 from streams.operate.replay.run.partition_run import RunContext
 from streams.operate.replay.run.run import submit
 
-KEPT_MS: Final = 3_600_000
+KEPT_S: Final = 3_600.0
 DRAFTS_MAX: Final = 200
 OWNER_DRAFTS_MAX: Final = 20
 PLANNED_AT_ONCE: Final = 500
@@ -65,7 +65,8 @@ class _Why(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class _Kept(NamedTuple):
     plan: ReplayPlan
-    until_ms: int
+    until_s: float
+    """monotonic"""
 
 
 @dataclass(eq=False)
@@ -97,9 +98,9 @@ class PlanHandler:
                 page_records=PLANNED_AT_ONCE,
                 aside=True,
             )
-        until_ms = self._clock.now_ms() + KEPT_MS
         if draft.plan.selections:
-            self._keep(holder, draft.plan, until_ms)
+            self._keep(holder, draft.plan)
+        until_ms = self._clock.now_ms() + round(KEPT_S * 1000)
         return reply.json(request, _told(draft, until_ms), 201)
 
     async def submit(self, request: Request) -> Response:
@@ -209,14 +210,14 @@ class PlanHandler:
             rate=None,
         )
 
-    def _keep(self, holder: Principal, plan: ReplayPlan, until_ms: int) -> None:
-        now_ms = self._clock.now_ms()
-        self._drafts.keep(lambda kept: kept.until_ms > now_ms)
-        self._drafts.put(holder.owner, plan.id, _Kept(plan, until_ms))
+    def _keep(self, holder: Principal, plan: ReplayPlan) -> None:
+        now_s = self._clock.monotonic()
+        self._drafts.keep(lambda kept: kept.until_s > now_s)
+        self._drafts.put(holder.owner, plan.id, _Kept(plan, now_s + KEPT_S))
 
     def _draft(self, holder: Principal, plan: str) -> ReplayPlan:
         kept = self._drafts.get(plan)
-        if kept is None or kept.until_ms <= self._clock.now_ms() or not _may(holder, kept.plan):
+        if kept is None or kept.until_s <= self._clock.monotonic() or not _may(holder, kept.plan):
             raise UnknownResource("no unsubmitted plan of that name is here; make it again")
         return kept.plan
 

@@ -27,19 +27,21 @@ class StandingAlerts:
     """The findings of the newest observation of one process; a restarted console begins anew."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+        self._seen: dict[tuple[str, str], tuple[int, float]] = {}
+        """when each began, in milliseconds since the epoch, and the monotonic time when it stood last"""
         self._now: list[dict[str, Any]] = []
 
-    def take(self, now_ms: int, findings: Iterable[HealthFinding]) -> None:
+    def take(self, now_ms: int, now_s: float, findings: Iterable[HealthFinding]) -> None:
+        """``now_s``: monotonic."""
         kept = {
-            about: (since, last)
-            for about, (since, last) in self._seen.items()
-            if now_ms - last <= GONE_S * 1000
+            about: (since_ms, last_s)
+            for about, (since_ms, last_s) in self._seen.items()
+            if now_s - last_s <= GONE_S
         }
         found = list(findings)
         for one in found:
-            since_ms, _ = kept.get((one.code, one.subject), (now_ms, now_ms))
-            kept[one.code, one.subject] = since_ms, now_ms
+            since_ms, _ = kept.get((one.code, one.subject), (now_ms, now_s))
+            kept[one.code, one.subject] = since_ms, now_s
         self._seen = kept
         self._now = [
             {

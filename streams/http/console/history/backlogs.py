@@ -44,6 +44,8 @@ class _Sample(NamedTuple):
     offsets; None: unknown."""
 
     at_ms: int
+    at_s: float
+    """monotonic"""
     lags: tuple[int | None, ...]
     ages: tuple[float | None, ...]
     read: tuple[int | None, ...]
@@ -117,7 +119,7 @@ class BacklogHistory:
             for reader, lag in lags.items()
         ]
         self._samples.append(
-            _Sample(self._clock.now_ms(), tuple(lags.values()), tuple(ages), tuple(offsets))
+            _Sample(self._clock.now_ms(), now_s, tuple(lags.values()), tuple(ages), tuple(offsets))
         )
 
     def _columns(self) -> dict[Reader, list[int]]:
@@ -211,10 +213,10 @@ def _rates(columns: Sequence[int], ends: Sequence[_Ends]) -> tuple[float | None,
 
 
 def _read_per_s(before: _Sample, after: _Sample, at: int) -> float | None:
-    then, now, span_ms = before.read[at], after.read[at], after.at_ms - before.at_ms
-    if then is None or now is None or now < then or span_ms <= 0:
+    then, now, span_s = before.read[at], after.read[at], after.at_s - before.at_s
+    if then is None or now is None or now < then or span_s <= 0:
         return None
-    return (now - then) * 1000 / span_ms
+    return (now - then) / span_s
 
 
 def _course(lag: int, behind_s: float, arriving: float | None, read: float | None) -> Course:

@@ -33,7 +33,8 @@ class ObservedChanges:
 
     def __init__(self) -> None:
         self._changes: deque[PipelineChange] = deque(maxlen=KEPT)
-        self._services: dict[str, tuple[bool, int]] = {}
+        self._services: dict[str, tuple[bool, float]] = {}
+        """whether each is up, and the monotonic time since when"""
         self._workers: dict[str, int] | None = None
         self._versions: dict[str, str] = {}
         self._owners: dict[tuple[str, str, int], str | None] = {}
@@ -42,13 +43,15 @@ class ObservedChanges:
     def take(
         self,
         now_ms: int,
+        now_s: float,
         services: Iterable[Mapping[str, Any]],
         workers: Sequence[LiveWorker],
         health: Health,
         versions: Mapping[str, str] = NO_VERSION,
     ) -> None:
-        """``versions``: of workers, by slot; those that say none keep the one that is known."""
-        self._outages(now_ms, services)
+        """``now_s``: monotonic. ``versions``: of workers, by slot; those that say none keep the one that is
+        known."""
+        self._outages(now_ms, now_s, services)
         self._processes(now_ms, {str(worker.slot): worker.pid for worker in workers})
         self._deploys(now_ms, versions)
         self._rebalances(now_ms, health)
@@ -61,16 +64,16 @@ class ObservedChanges:
     def _note(self, at_ms: int, kind: Kind, subject: str, text: str, *, bad: bool) -> None:
         self._changes.append(PipelineChange(at_ms, kind, subject, text, bad))
 
-    def _outages(self, now_ms: int, services: Iterable[Mapping[str, Any]]) -> None:
+    def _outages(self, now_ms: int, now_s: float, services: Iterable[Mapping[str, Any]]) -> None:
         for one in services:
             name, up = one["name"], one["ok"]
-            was_up, since_ms = self._services.get(name, (True, now_ms))
+            was_up, since_s = self._services.get(name, (True, now_s))
             if up == was_up:
-                self._services.setdefault(name, (up, now_ms))
+                self._services.setdefault(name, (up, now_s))
                 continue
-            self._services[name] = up, now_ms
+            self._services[name] = up, now_s
             if up:
-                text = f"up again after {max(1, (now_ms - since_ms) // 1000)} s"
+                text = f"up again after {max(1, int(now_s - since_s))} s"
             else:
                 text = f"down: {one['detail']}"
             self._note(now_ms, "outage", name, text, bad=not up)

@@ -54,5 +54,6 @@ class PipelineRecorder:
         self.backlogs.take(health.partitions)
         self.busy.take(survey)
         versions = {one.worker: one.labels.get("version", "") for one in survey.of("build_info")}
-        self.changes.take(self._clock.now_ms(), services, survey.workers, health, versions)
-        self.alerts.take(self._clock.now_ms(), health.findings)
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
+        self.changes.take(now_ms, now_s, services, survey.workers, health, versions)
+        self.alerts.take(now_ms, now_s, health.findings)

@@ -13,6 +13,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import TopicConfig
 from streams.engine.health.monitor import INTERVAL_S, HealthMonitor
+from streams.engine.health.rule import STALL_S
 
 TOPIC, GROUP = "model.metrics", "dia-group"
 
@@ -46,6 +47,42 @@ async def running(broker, clock, tmp_path):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await monitor.close()
+
+
+class _Reading:
+    """A member that reads and never commits."""
+
+    def __init__(self, consumer) -> None:
+        self._consumer = consumer
+
+    async def on_revoked(self, partitions) -> None:
+        """Keeps no state."""
+
+    async def on_assigned(self, partitions) -> None:
+        for tp in partitions:
+            self._consumer.seek(tp, 0)
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000])
+async def test_a_corrected_wall_clock_neither_hides_nor_makes_a_stall(
+    running, broker, clock, jump_ms
+):
+    """A clock that was an hour ahead when the stall began would keep it silent for the hour."""
+    value, _ = running
+    producer = broker.plain_producer()
+    await producer.start()
+    await (await producer.send(TOPIC, b"k", b"v"))
+    await producer.close()
+    consumer = broker.consumer(GROUP, [TOPIC], "one")
+    await consumer.start(_Reading(consumer))
+    await clock.advance(INTERVAL_S)
+    clock.jump_wall(jump_ms)
+    stalled = {"code": "partition_stalled", "severity": "red", "subject": TOPIC}
+    for elapsed_s, found in ((STALL_S - 2 * INTERVAL_S, None), (2 * INTERVAL_S, 1)):
+        await clock.advance(elapsed_s)
+        await settle(200)
+        assert value("dia_health_findings", stalled) == found
+    await consumer.stop()
 
 
 PLACE = {"group": GROUP, "topic": TOPIC, "partition": "0"}

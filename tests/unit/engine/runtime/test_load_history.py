@@ -100,6 +100,22 @@ async def test_each_interval_has_one_sample_of_the_process(rig):
     assert len({row["w"] for row in rows}) == 2
 
 
+async def test_a_clock_that_was_ahead_once_does_not_hold_back_the_samples(rig):
+    """The costs of a day would be unknown for each day that the clock was ahead."""
+    await rig.open()
+    await rig.commit_events(1)
+    rig.clock.jump_wall(100 * SLOT_MS)
+    await rig.commit_events(1)
+    rig.clock.jump_wall(-100 * SLOT_MS)
+    for _ in range(2):
+        await _next_interval(rig)
+        await rig.commit_events(1)
+    await rig.open()
+    slots = [row["w"] // SLOT_MS for row in _rows(rig, "usage_history")]
+    now = rig.clock.now_ms() // SLOT_MS
+    assert slots == [now + 98, now - 1, now]
+
+
 async def test_a_usage_that_cannot_be_read_costs_its_sample_alone(rig):
     """A worker without a free file descriptor stopped each of its partitions within five minutes."""
 
