@@ -36,6 +36,7 @@ async def test_records_sent_in_bulk_keep_their_order_headers_and_partitions(worl
     await writer.begin()
     await (await writer.send_many(records))
     await (await writer.send_many([]))
+    assert writer.partitions(topic) == 2
     await writer.commit()
     even, odd = [await world.read(TopicPartition(topic, n), end=e) for n, e in ((0, 27), (1, 26))]
     assert even.values == [record.value for record in records if record.tp.partition == 0]

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import structlog
 
@@ -70,6 +69,7 @@ from streams.engine.runtime.restore.torn_link import is_torn
 from streams.engine.state.changelog import Counters, Link
 from streams.engine.state.placements import unknown
 from streams.engine.state.table import TableContext
+from streams.engine.streams.topic_sizes import TopicSizes
 from streams.engine.windows.fingerprint import SECRET_BYTES, Entropy
 
 log = structlog.get_logger(__name__)
@@ -143,7 +143,7 @@ class Opener:
             raise
         finally:
             await reader.close()
-        partition = self._partition(agent, state, passes, sizes)
+        partition = self._partition(agent, state, passes, TopicSizes(sizes, producer.partitions))
         partition.offset_moved = _is_moved(committed, state.link)
         partition.history.process = self.process
         if close is not None:
@@ -163,7 +163,7 @@ class Opener:
         agent: Agent,
         state: PartitionState,
         passes: int,
-        sizes: Mapping[str, int] = MappingProxyType({}),
+        sizes: TopicSizes,
     ) -> Partition:
         if isinstance(agent, JobAgent):
             dispatcher, log = self.dispatchers[agent.name], self.request_log

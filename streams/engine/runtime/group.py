@@ -68,7 +68,7 @@ class GroupMember:
         self.partitions: dict[TopicPartition, AssignedPartition] = {}
         self.assigned_once = False
         self.topics: dict[str, int] = {}
-        """partitions of each source topic at the last assignment"""
+        """partitions of each source topic"""
         self._agents = agents
         self._broker = broker
         self._opener = opener
@@ -216,6 +216,9 @@ class GroupMember:
         if now_s - self._ticked_at < _TICK_S:
             return
         self._ticked_at = now_s
+        # Not at an assignment alone: the member that learns of a larger topic last has no other one.
+        for name, known in self.topics.items():
+            self.topics[name] = max(known, self._consumer.partitions(name))
         if self._stuck is not None:
             raise self._stuck
         for partition in self.partitions.values():
@@ -236,8 +239,6 @@ class GroupMember:
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         self._metrics.partition.rebalances.inc()
         self.assigned_once = True
-        for name, known in self.topics.items():
-            self.topics[name] = max(known, self._consumer.partitions(name))
         gone = [tp for tp, held in self.partitions.items() if tp not in partitions or not held.open]
         await self._all(self.partitions.pop(tp).close() for tp in gone)
         for tp in sorted(partitions):

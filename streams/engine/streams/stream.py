@@ -23,6 +23,7 @@ from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Targe
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
 from streams.engine.streams.sending import key_text, made_here, outgoing
+from streams.engine.streams.topic_sizes import TopicSizes
 
 Filter = Callable[[Any], Any]
 
@@ -63,8 +64,7 @@ class PartitionFeed(Protocol):
     until: int
     given: int
 
-    sizes: Mapping[str, int]
-    """partitions of each topic when the partition was opened"""
+    sizes: TopicSizes
 
     @property
     def tp(self) -> TopicPartition: ...
@@ -294,7 +294,7 @@ class Stream:
                 topic,
                 key,
                 value,
-                partitions=feed.sizes.get(topic.name) or topic.partitions,
+                partitions=feed.sizes.of(topic),
                 without_key=self.partition,
                 partition=partition,
                 timestamp_s=timestamp_s,

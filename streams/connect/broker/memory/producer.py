@@ -82,6 +82,9 @@ class MemoryTransactionalProducer:
 
         await self._attempt("send_offsets", stage)
 
+    def partitions(self, topic: str) -> int:
+        return self._cluster.partitions(topic)
+
     async def commit(self) -> None:
         def end() -> None:
             if self._cluster.faults.tears and self._tear():

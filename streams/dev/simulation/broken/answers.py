@@ -17,6 +17,7 @@ from streams.engine.runtime import assignment
 from streams.engine.runtime.assignment import Opened, Opener, transactional_id
 from streams.engine.runtime.restore import restore
 from streams.engine.runtime.restore.source_check import Reached, check_source
+from streams.engine.streams.topic_sizes import TopicSizes
 from streams.operate.replay.journal import owner
 
 
@@ -117,7 +118,7 @@ async def _restored_before_the_fence(
         raise
     finally:
         await reader.close()
-    partition = self._partition(agent, state, passes)
+    partition = self._partition(agent, state, passes, TopicSizes())
     if shed is not None:
         partition.shed(shed)
     return Opened(partition, producer, read, epoch)

@@ -8,7 +8,7 @@ commit fails, the partition is dropped and restored from the log (docs/protocols
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any, TypeVar, Unpack, cast
@@ -47,6 +47,7 @@ from streams.engine.state.log_time import Expiry
 from streams.engine.state.outbox import Outbox, OwedEffect
 from streams.engine.state.table import Entry, Table, TableSpec
 from streams.engine.streams.sending import made_here, outgoing
+from streams.engine.streams.topic_sizes import TopicSizes
 from streams.engine.windows.fingerprint import Fingerprints
 from streams.engine.windows.minutes.emission import Emission, EmittingTable
 
@@ -85,8 +86,7 @@ class Partition:
     """the poison breaker ignores offsets below it"""
     shard_map: Callable[[], str] = str
     """`Link.shard_map` of a chain that has none yet"""
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    """partitions of Kafka's topics, for an agent that sends"""
+    sizes: TopicSizes = field(default_factory=TopicSizes)
     progress: Progress = field(init=False)
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
@@ -153,7 +153,7 @@ class Partition:
     def send(
         self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
     ) -> None:
-        count, own = self.sizes.get(topic.name) or topic.partitions, self.tp.partition
+        count, own = self.sizes.of(topic), self.tp.partition
         options["headers"] = made_here(options.get("headers"), self.settings.region)
         try:
             self.emit(outgoing(topic, key, value, partitions=count, without_key=own, **options))
@@ -188,6 +188,7 @@ class Partition:
         """
         assert batch.start == self.progress.fold_offset, "a batch may neither repeat nor skip"
         self._batch = batch
+        self.sizes.learn()
         if len(batch):
             decoded = self._decode(batch)
             for bad in decoded.bad:

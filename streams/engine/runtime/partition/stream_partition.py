@@ -92,6 +92,7 @@ class StreamPartition(Partition):
     def fold(self, batch: RecordBatch) -> None:
         """E1. The agent takes the events later."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
+        self.sizes.learn()
         for table in self._keyed.values():
             table.check_bound()
         batch.to_lists()

@@ -101,6 +101,11 @@ class KafkaTransactionalProducer:
             self._producer._sender._coordinator_dead(CoordinationType.GROUP)  # noqa: SLF001  # pinned
         await self._producer.send_offsets_to_transaction(staged, group)
 
+    def partitions(self, topic: str) -> int:
+        if self._producer is None:
+            return 0
+        return len(self._producer.client.cluster.partitions_for_topic(topic) or ())
+
     async def commit(self) -> None:
         await self._attempt("commit", self._commit_acknowledged)
 
