@@ -59,7 +59,8 @@ def apply_plan(
         bool,
         typer.Option(
             "--accept-dedupe-gap",
-            help="Grow a source although duplicates across the change count twice.",
+            help="Grow a source although duplicates across the change count twice, and entries of "
+            "moved keys stay behind in tables.",
         ),
     ] = False,
     replication_factor: _Replication = None,
@@ -112,11 +113,22 @@ async def _run(
 
     declared = declared_topics(run.settings, run.topology, replication_factor)
     async with opened(broker_of(run.settings).admin()) as admin:
-        planned = declared.against(await admin.describe_topics())
+        planned = declared.against(await admin.describe_topics(), _tables(run))
         _print(run, planned)
         if accept_dedupe_gap is not None:
             await apply(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
         return planned
+
+
+def _tables(run: Invocation) -> dict[str, tuple[str, ...]]:
+    """By source topic, the tables of its agent."""
+    from streams.engine.agents.stream_agent import StreamAgent
+
+    return {
+        agent.source.name: tuple(table.name for table in agent.owned)
+        for agent in run.app.agents.values()
+        if isinstance(agent, StreamAgent)
+    }
 
 
 def _print(run: Invocation, planned: TopicPlan) -> None:

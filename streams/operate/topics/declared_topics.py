@@ -12,6 +12,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import BROKER_DEFAULT_REPLICATION, TopicConfig
 from streams.operate.topics.topics import (
     MIN_INSYNC,
+    NO_TABLES,
     PARTITIONS,
     Durability,
     TopicPlan,
@@ -49,11 +50,15 @@ class DeclaredTopics:
             for source in self.topology.topics
         }
 
-    def against(self, present: Mapping[str, TopicConfig]) -> TopicPlan:
-        """The differences from `Admin.describe_topics`. Raises `RefusedBySafety` as
+    def against(
+        self,
+        present: Mapping[str, TopicConfig],
+        tables: Mapping[str, tuple[str, ...]] = NO_TABLES,
+    ) -> TopicPlan:
+        """The differences from `Admin.describe_topics`; ``tables`` as in `plan`. Raises `RefusedBySafety` as
         `refuse_other_apps`."""
         refuse_other_apps(self.topology, present)
-        return plan(self.topology, self.topics, present, self.named)
+        return plan(self.topology, self.topics, present, self.named, tables)
 
 
 def declared_topics(

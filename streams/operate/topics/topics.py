@@ -33,6 +33,7 @@ REPLICATION = "replication factor"
 CREATED_AT_ONCE = 50
 """Topics of one request, which waits once until every broker knows them."""
 _RETENTION = ("retention.ms", "retention.bytes")
+NO_TABLES: Mapping[str, tuple[str, ...]] = {}
 _SIZES = (*_RETENTION, "max.message.bytes", MIN_INSYNC)
 """A larger value on the broker is left unchanged."""
 
@@ -48,7 +49,8 @@ class DifferenceKind(Enum):
 @dataclass(frozen=True, slots=True)
 class TopicChange:
     """``now`` is "" for a missing value. ``dedupe_gap``: growing a source moves keys to partitions
-    without the ids of the last dedupe TTL: a duplicate across the change is counted twice."""
+    without the ids of the last dedupe TTL: a duplicate across the change is counted twice. ``tables``: of its
+    agent, whose entries of moved keys stay behind."""
 
     topic: str
     kind: DifferenceKind
@@ -56,10 +58,16 @@ class TopicChange:
     now: str
     wanted: str
     dedupe_gap: bool = False
+    tables: tuple[str, ...] = ()
 
     @property
     def why(self) -> str:
-        """The reason for no action; "" for an action."""
+        """The reason for no action, or for an operator's consent; "" for an action."""
+        if self.dedupe_gap:
+            tables = (
+                f"; their entries stay behind in {', '.join(self.tables)}" if self.tables else ""
+            )
+            return f"moves keys, so it needs --accept-dedupe-gap{tables}"
         if self.kind is DifferenceKind.LEAVE and self.setting == REPLICATION:
             return "dia cannot change it: kafka-reassign-partitions.sh does"
         if self.kind is DifferenceKind.LEAVE:
@@ -172,11 +180,12 @@ def plan(
     wanted: Sequence[TopicConfig],
     present: Mapping[str, TopicConfig],
     named: Collection[tuple[str, str]] = (),
+    tables: Mapping[str, tuple[str, ...]] = NO_TABLES,
 ) -> TopicPlan:
     """The differences of ``wanted`` from `Admin.describe_topics`.
 
     ``named``: (topic, setting) with an operator's value; making it smaller is refused instead of
-    left. Settings outside the topology are unmanaged."""
+    left. ``tables``: by source, those of its agent. Settings outside the topology are unmanaged."""
     needed = _partitions_needed(topology, wanted, present)
     resolved = {t.name: _resolved(t, present.get(t.name), needed[t.name]) for t in wanted}
     declared = {topic.name: topic.partitions for topic in wanted}
@@ -187,7 +196,10 @@ def plan(
             partitions = f"{topic.partitions} partitions"
             changes.append(TopicChange(topic.name, DifferenceKind.CREATE, "topic", "", partitions))
             continue
-        changes += _partition_changes(topology, topic, found, declared[topic.name], named)
+        changes += [
+            replace(change, tables=tables.get(topic.name, ())) if change.dedupe_gap else change
+            for change in _partition_changes(topology, topic, found, declared[topic.name], named)
+        ]
         if topic.replication_factor > 0 and topic.replication_factor != found.replication_factor:
             now, factor = str(found.replication_factor), str(topic.replication_factor)
             changes.append(TopicChange(topic.name, DifferenceKind.LEAVE, REPLICATION, now, factor))
@@ -288,11 +300,16 @@ def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
         reasons.append(refusal(planned.refused))
     if planned.dedupe_gaps and not accept_dedupe_gap:
         named = ", ".join(f"{c.topic} from {c.now} to {c.wanted}" for c in planned.dedupe_gaps)
+        tables = ", ".join(name for c in planned.dedupe_gaps for name in c.tables)
+        left = (
+            f"Entries of {tables} stay in their partition: those of a moved key begin anew in another one. "
+            if tables
+            else ""
+        )
         reasons.append(
             f"growing {named} moves keys to other partitions, so duplicates sent across the "
             "change are counted twice for up to DIA_DEDUPE_TTL_S, unless the producers pause for that "
-            "long. Entries of agents' tables stay in their partition: those of a moved key begin anew "
-            "in another one. To grow all the same: `dia topics apply --accept-dedupe-gap`."
+            f"long. {left}To grow all the same: `dia topics apply --accept-dedupe-gap`."
         )
     if reasons:
         raise RefusedBySafety(f"{' '.join(reasons)} Every other change of the plan is made.")

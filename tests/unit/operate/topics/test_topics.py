@@ -98,11 +98,12 @@ async def test_a_source_is_created_after_its_companion_topics(admin):
 
 
 async def test_growing_includes_dlq_and_changelog_and_needs_consent(admin):
-    """Growth moves keys between partitions, whose tables do not know each other's ids."""
+    """Growth moves keys between partitions, whose tables do not know each other's ids and entries."""
     await _apply_all(admin)
     topics = (replace(MODEL_METRICS, partitions=6), *app.topology.topics[1:])
     grown = replace(app.topology, topics=topics)
-    planned = plan(grown, wanted_topics(grown), await admin.describe_topics())
+    present, tables = await admin.describe_topics(), {"model.metrics": ("n", "totals")}
+    planned = plan(grown, wanted_topics(grown), present, tables=tables)
     assert _differences(planned) == [
         (DLQ, DifferenceKind.GROW, "partitions", "4", "6"),
         (f"{DLQ}.parked", DifferenceKind.GROW, "partitions", "4", "6"),
@@ -110,7 +111,12 @@ async def test_growing_includes_dlq_and_changelog_and_needs_consent(admin):
         (CHANGELOG, DifferenceKind.GROW, "partitions", "4", "6"),
         ("model.metrics", DifferenceKind.GROW, "partitions", "4", "6"),
     ]
-    with pytest.raises(RefusedBySafety, match=r"growing model\.metrics from 4 to 6 .* begin anew"):
+    assert [one.why for one in planned.dedupe_gaps] == [
+        "moves keys, so it needs --accept-dedupe-gap; their entries stay behind in n, totals"
+    ]
+    with pytest.raises(
+        RefusedBySafety, match=r"growing model\.metrics from 4 to 6 .* Entries of n, totals stay"
+    ):
         await apply(admin, planned)
     assert (await admin.describe_topics())["model.metrics"].partitions == 4
     await apply(admin, planned, accept_dedupe_gap=True)
