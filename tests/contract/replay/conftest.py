@@ -83,9 +83,15 @@ class Lot:
         return json.dumps({**body, **fields}).encode()
 
     async def bury(
-        self, *values: bytes | None, code: str = "wrong_type", headers: Any = (), key: bytes = b"t"
+        self,
+        *values: bytes | None,
+        code: str = "wrong_type",
+        headers: Any = (),
+        key: bytes = b"t",
+        ahead_ms: int = 0,
     ) -> None:
-        """Write dead letters of records that never were in the source topic."""
+        """Write dead letters of records that never were in the source topic. ``ahead_ms``: of the clock
+        of the worker that wrote them."""
         name = f"buries-{uuid.uuid4().hex}"
         writer = self.broker.transactional_producer(name)
         await writer.start()
@@ -104,7 +110,7 @@ class Lot:
                 agent="a",
                 group="dia-group",
                 attempts=1,
-                first_failed_ms=FIRST_MS + self.buried,
+                first_failed_ms=FIRST_MS + self.buried + ahead_ms,
             )
             await (await writer.send(dead_letter(Origin.of(batch, 0, 0), failure, "t").record))
             self.buried += 1

@@ -94,20 +94,23 @@ async def test_letters_beyond_the_hop_limit_are_parked(lot):
     assert headers["dia.replay.hops"] == b"2"
 
 
-async def test_a_policy_waits_for_a_quiet_period_and_for_its_dependency(lot):
-    """A replay during the outage would fail again and use up hops."""
-    await lot.bury(lot.event(1), code=AWAY)
+@pytest.mark.parametrize("ahead_ms", [0, 1 << 50], ids=["", "by a clock ahead"])
+async def test_a_policy_waits_for_a_quiet_period_and_for_its_dependency(lot, ahead_ms):
+    """A replay during the outage would fail again and use up hops. A clock that was ahead must not
+    defer it for as long."""
+    await lot.bury(lot.event(1), code=AWAY, ahead_ms=ahead_ms)
     here: list[bool] = [False]
 
     async def answers():
         return here[0]
 
-    waiting = policy(lot, after="policy_service")
+    waiting = policy(lot, after="policy_service", quiet_s=0.0)
     follower = automation(lot, waiting, answers={"policy_service": answers})
     assert await follower.look(waiting, lot.source) is None
     assert await follower.look(policy(lot, quiet_s=1e12), lot.source) is None
     here[0] = True
     plan = await follower.look(waiting, lot.source)
+    assert plan is not None
     _, found = await entered(lot, plan)
     assert {standing.state for standing in found.values()} == {"entered"}
 

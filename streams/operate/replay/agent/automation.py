@@ -3,7 +3,7 @@
 The owner of the source's journal 0 runs them; overlapping plans replay nothing twice. One look:
 
 1. assess the policy's dead letters behind its last plan; none: done
-2. the newest failed less than ``quiet_s`` ago, or the dependency does not answer: later
+2. the newest failed less than ``quiet_s`` ago (of one from the future: was found), or the dependency does not answer: later
 3. submit the plan at the policy's rate; while another plan holds the topic: later
 
 Dead letters that still fail, or belong to a cancelled plan, are left to operators."""
@@ -54,6 +54,14 @@ class _Passed(NamedTuple):
 _START: Final = _Passed(0, 0)
 
 
+class _Heard(NamedTuple):
+    """What a look found at the monotonic time ``at_s``."""
+
+    newest_ms: int
+    letters: int
+    at_s: float
+
+
 class Automation:
     """``answers`` has each dependency that a policy may name."""
 
@@ -71,6 +79,7 @@ class Automation:
         self._means = means
         self._answers = answers
         self._due_s = dict.fromkeys((policy.name for policy in policies), 0.0)
+        self._heard: dict[str, _Heard] = {}
         self._passed: defaultdict[str, dict[int, _Passed]] = defaultdict(dict)
 
     async def follow(self, leads: Callable[[TopicPartition], bool]) -> None:
@@ -118,12 +127,23 @@ class Automation:
         return draft.plan.id
 
     async def _waits_for(self, policy: ReplayPolicy, draft: Draft) -> str | None:
-        newest_ms = max(line.newest_ms for line in draft.lines)
-        if self._means.clock.now_ms() - newest_ms < policy.quiet_s * 1000:
+        if self._quiet_s(policy, draft) < policy.quiet_s:
             return f"letters still come, the last one less than {policy.quiet_s:g} s ago"
         if policy.after is not None and not await self._answers[policy.after]():
             return f"{policy.after} does not answer yet"
         return None
+
+    def _quiet_s(self, policy: ReplayPolicy, draft: Draft) -> float:
+        """Since the newest letter. One from the future is by a clock that is or was ahead: since a look first
+        found it."""
+        clock, newest_ms = self._means.clock, max(line.newest_ms for line in draft.lines)
+        heard = _Heard(newest_ms, draft.plan.letters, clock.monotonic())
+        before = self._heard.get(policy.name, heard)
+        if before[:2] != heard[:2]:
+            before = heard
+        self._heard[policy.name] = before
+        passed_s = (clock.now_ms() - newest_ms) / 1000
+        return passed_s if passed_s >= 0 else heard.at_s - before.at_s
 
     async def _draft(
         self, policy: ReplayPolicy, source: Topic, known: Sequence[PartitionStatus]
