@@ -127,7 +127,7 @@ def test_a_role_may_use_every_name_that_it_works_with():
 def kafka_groups(app):
     """Every group whose name is a prefix of the app's names."""
     topology = app.topology
-    own = (topology.replay_group, topology.leader_group)
+    own = (topology.replay_group, topology.leader_group, agents_group(topology))
     return {*own, *(group for group, _ in topology.sources())}
 
 
