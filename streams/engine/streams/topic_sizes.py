@@ -12,8 +12,8 @@ class TopicSizes:
     """Keys are spread over the newest known number, as producers do: else an agent would send a key to
     another partition than they, until its own partition opens again.
 
-    ``opening``: by name, as Kafka said when the partition was opened. ``known``: the number of a topic as the
-    producer knows it now, 0 if it does not."""
+    ``opening``: by name, as Kafka said when the partition was opened. ``known``: the number of a topic in the
+    producer's metadata, 0 if unknown."""
 
     def __init__(
         self,
