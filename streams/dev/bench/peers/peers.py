@@ -67,6 +67,13 @@ PEERS: tuple[Peer, ...] = (
         guarantee="exactly once while a member lives: snapshots are in memory",
     ),
     Peer(
+        title="Pathway",
+        folder="pathway_tables",
+        package="pathway",
+        job="windows",
+        guarantee="at least once (exactly once in a paid edition)",
+    ),
+    Peer(
         title="ClickHouse's Kafka engine",
         folder="clickhouse_kafka",
         package="chdb",

@@ -149,7 +149,7 @@ def _case(name: str, minutes: float, case: Case) -> Part:
 
 _NARROW = Case(workload="narrow")
 PARTS: tuple[Part, ...] = (
-    Part(PEERS, 6.8, _peers),
+    Part(PEERS, 7.4, _peers),
     _case("wide", 1.8, Case(workload="wide", events=SUSTAINED_EVENTS, restore=True)),
     _case("narrow", 1.3, Case(workload="narrow", events=SUSTAINED_EVENTS)),
     _case("narrow-2", 1.3, Case(workload="narrow", events=SUSTAINED_EVENTS, processes=2)),
