@@ -185,7 +185,8 @@ def local_dictionary(
     used = codes_in_use(codes, len(names))
     place = np.empty(len(names), np.int32)
     place[used] = np.arange(len(used))
-    return [names[i] for i in used.tolist()], place[codes]
+    its: list[int] = used.tolist()
+    return [names[code] for code in its], place[codes]
 
 
 def renumber(names: SeriesNames, keys: NDArray[np.int64]) -> tuple[SeriesNames, NDArray[np.int64]]:
