@@ -110,7 +110,9 @@ async def _traced(
     process_memory.settle()  # megabytes a fetch, of millions of records
     async with AsyncExitStack() as stack:
         admin, reader = await stack.enter_async_context(admin_and_reader(run.settings))
-        shown = ShardRows(run.settings) if run.settings.shards() else None
+        shown = (
+            ShardRows(run.settings, run.app.clickhouse_tables) if run.settings.shards() else None
+        )
         if shown is not None:
             stack.callback(shown.close)
         means = TraceMeans.of(run.app, run.settings, SystemClock(), reader, admin, shown)

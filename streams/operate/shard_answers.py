@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from streams.connect.sinks.clickhouse import reading_groups, require_shards
-from streams.connect.sinks.moved_rows import counted
+from streams.connect.sinks.moved_rows import BY_SERIES, RowPlacement, counted
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import ReplicaGroup
 from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
@@ -17,7 +17,7 @@ from streams.core.settings import Settings
 
 COUNTED: Final = " /* counted */"
 """In a statement about rows of windows, within its condition: what counts on the shard that answers
-(`streams.connect.sinks.moved_rows`)."""
+(`streams.connect.sinks.moved_rows`), as they are placed ``by``."""
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
@@ -56,7 +56,9 @@ class EveryShard:
         for group in self._groups:
             group.close()
 
-    async def ask(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
+    async def ask(
+        self, sql: str, parameters: Mapping[str, Any], by: RowPlacement = BY_SERIES
+    ) -> list[Rows]:
         """The answers in shard order. Raises `DependencyUnreachable` where no replica of a shard
         answers, and `DiaError`, which names the asker, where one refuses the statement."""
         try:
@@ -68,7 +70,7 @@ class EveryShard:
             asyncio.to_thread(
                 _answer,
                 group,
-                sql.replace(COUNTED, counted(known, shard)),
+                sql.replace(COUNTED, counted(known, shard, by)),
                 parameters,
                 self._asker,
             )

@@ -225,6 +225,22 @@ def test_provisional_rows_show_the_content_of_open_windows(records, shape):
     assert shown == {where: len(held[where]) for where in live}
 
 
+@settings(max_examples=40, deadline=None)
+@given(records=RECORDS, shape=st.sampled_from(SHAPES))
+def test_a_table_knows_when_its_open_windows_begin(records, shape):
+    """A move of days waits for their open windows, and for no other one."""
+    table = _table(shape)
+    _fold(table, _timed(records), 0)
+    assert table.has_windows(0, 0) == bool(records)
+    table.take_closed()
+    ranges = [(start, start + width) for start in range(900, 1250, 7) for width in (1, 10, 33)]
+    said = {one: table._begins_in(*one) for one in ranges}
+    table._room = 1 << 20
+    table.advance(1 << 41)
+    starts = [row.start_ms for row in table.take_closed()]
+    assert said == {(low, high): any(low <= one < high for one in starts) for low, high in ranges}
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_state_of_another_declaration_is_refused(shape):
     """The error names the difference: decoded under another size, the numbers would be wrong."""

@@ -146,7 +146,7 @@ class Story:
             (shard, row)
             for shard in range(SHARDS)
             for row in self.shards.stored("m1", shard)
-            if self.shards.counts(row, shard)
+            if self.shards.counts("m1", row, shard)
         ]
         rows = [row for _, row in found]
         names = tuple([row[name] for row in rows] for name in ("tenant", "model", "metric"))

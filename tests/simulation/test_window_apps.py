@@ -14,6 +14,7 @@ from streams.core.errors import UsageError
 from streams.dev.simulation.apps import any_app
 from streams.dev.simulation.apps.any_app import check_app
 from streams.dev.simulation.broken import growth as broken_growth
+from streams.dev.simulation.broken import moves as broken_moves
 from streams.dev.simulation.seeds import quiet
 from streams.dev.simulation.world import Difference
 from streams.engine.aggregates.distinct import Distinct
@@ -243,7 +244,7 @@ def _given_up(self: HeldCloses, owner, window, *failure):
     del self, owner, window, failure
 
 
-GROWN = broken_growth.OF_APPS
+GROWN = {**broken_growth.OF_APPS, **broken_moves.OF_APPS}
 
 
 @pytest.mark.timeout(300)

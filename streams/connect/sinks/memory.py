@@ -9,7 +9,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -30,13 +30,14 @@ from streams.core.rows.built_in_tables import (
     RowsRefused,
     WindowRows,
 )
-from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
 from streams.core.rows.dated_map import DAY_S, DatedMap, MapIdentity
 from streams.core.rows.deviations import combined
 from streams.core.rows.moved_mark import mark, token, version_of_move
 from streams.core.rows.operational_tables import OPERATIONAL
 
-WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc", "moved")
+SERIES = ("tenant", "model", "metric")
+WINDOW_KEY = (*SERIES, "w", "part", "inc", MOVED)
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class MemoryShards:
         self.recorded_moves: dict[int, MapRecord] = {}
         """by version"""
         self._day_states: dict[tuple[int, int], DayState] = {}
-        self._placed: dict[tuple[int, str, str, str], int] = {}
+        self._placed: dict[tuple[Any, ...], int] = {}
         self._confirmed = self._asked = False
 
     def with_map(self, shard_map: sharding.ShardMap) -> Self:
@@ -302,7 +303,18 @@ class MemoryShards:
 
     def shown_key(self, table: str) -> tuple[str, ...]:
         """The key as far as readers see it: one row of it counts."""
-        return tuple(name for name in self._keys[table] if table not in WINDOWS or name != "moved")
+        moves = self.moves(table)
+        return tuple(name for name in self._keys[table] if not moves or name != MOVED)
+
+    def moves(self, table: str) -> bool:
+        """Whether its rows are placed by their day, and so move."""
+        return table in WINDOWS or bool(self._tables[table].day_of)
+
+    def day(self, table: str, row: Row) -> int:
+        """The UTC day of a row that moves, in days since 1970."""
+        if table in WINDOWS:
+            return int(row["w"]) // DAY_S
+        return int(row[self._tables[table].day_of]) // (1000 * DAY_S)
 
     @property
     def stored_tables(self) -> tuple[str, ...]:
@@ -310,40 +322,48 @@ class MemoryShards:
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
         """As its view shows them, of all shards or one."""
-        if table not in WINDOWS:
+        if not self.moves(table):
             return self.stored(table, shard)
         chosen = range(len(self._servers)) if shard is None else [shard]
         return [
-            {name: value for name, value in row.items() if name != "moved"}
+            {name: value for name, value in row.items() if name != MOVED}
             for one in chosen
             for row in self.stored(table, one)
-            if row["n"] and self.counts(row, one)
+            if (table not in WINDOWS or row["n"]) and self.counts(table, row, one)
         ]
 
-    def counts(self, row: Row, shard: int) -> bool:
-        return self.counts_before(row, shard, len(self._record) + 1)
+    def counts(self, table: str, row: Row, shard: int) -> bool:
+        return self.counts_before(table, row, shard, len(self._record) + 1)
 
-    def counts_before(self, row: Row, shard: int, before: int) -> bool:
+    def counts_before(self, table: str, row: Row, shard: int, before: int) -> bool:
         """By the moves of a version below ``before``, as `streams.connect.sinks.moved_rows` says."""
-        day, placed_by = row["w"] // DAY_S, version_of_move(row["moved"])
+        day, placed_by = self.day(table, row), version_of_move(row[MOVED])
         for version, record in self.recorded_moves.items():
             if version >= before:
                 break
             shown = day in record.days and self.day_state(version, day) in SHOWN
             if token(version, 0) <= row["moved"] < mark(version) and not shown:
                 return False
-            if shown and placed_by < version and self.placed(version, row) != shard:
+            if shown and placed_by < version and self.placed(version, table, row) != shard:
                 return False
         return True
 
-    def placed(self, version: int, row: Row) -> int:
-        """The shard that a move gives to the row's series."""
-        series = version, row["tenant"], row["model"], row["metric"]
-        if series not in self._placed:
-            names = ([name] for name in series[1:])
-            found = self.recorded_moves[version].shard_map.shard_of(*names)
-            self._placed[series] = int(found[0])
-        return self._placed[series]
+    def placed(self, version: int, table: str, row: Row) -> int:
+        """The shard that a move gives to the row's series or key."""
+        names = self.names(table, row)
+        place = version, table in WINDOWS, *names
+        if place not in self._placed:
+            shard_map = self.recorded_moves[version].shard_map
+            if table in WINDOWS:
+                self._placed[place] = int(shard_map.shard_of(*([name] for name in names))[0])
+            else:
+                self._placed[place] = shard_map.shard_of_key("\0".join(map(str, names)))
+        return self._placed[place]
+
+    def names(self, table: str, row: Row) -> tuple[Any, ...]:
+        """What chooses the shard of a row."""
+        by = SERIES if table in WINDOWS else self._tables[table].shard_by
+        return tuple(row[name] for name in by)
 
     def stored(self, table: str, shard: int | None = None) -> list[Row]:
         """As `rows`, with the empty ones."""

@@ -6,7 +6,8 @@ the statements of one question, to whichever shards, all see a day either moved 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from streams.connect.sinks.map_record import RecordedMap
 from streams.connect.sinks.shard_maps import KnownMaps
@@ -14,10 +15,11 @@ from streams.connect.sinks.sharding import (
     DirectorySharding,
     HashSharding,
     RangeSharding,
+    ShardMap,
     Strategy,
     WithoutShards,
 )
-from streams.core.rows.clickhouse_table import quoted
+from streams.core.rows.clickhouse_table import ClickHouseTable, quoted
 from streams.core.rows.dated_map import DAY_S
 from streams.core.rows.moved_mark import mark, token
 
@@ -25,6 +27,36 @@ _NAMES = "toString(tenant), char(0), toString(model), char(0), toString(metric)"
 HASH = f"xxHash64(concat({_NAMES}))"
 """as `streams.connect.sinks.sharding.series_hashes`"""
 _SECOND_HASH = f"xxHash64(concat({_NAMES}, char(0)))"
+
+
+class RowPlacement(NamedTuple):
+    """How maps place the rows of a table, as SQL: ``hash`` of what chooses the shard, a UInt64, and ``placed``,
+    the shard that a map gives to a row."""
+
+    hash: str
+    placed: Callable[[ShardMap], str]
+
+
+def by_key(table: ClickHouseTable) -> RowPlacement:
+    """Of rows of `app.windows`, as `ShardMap.shard_of_key` of the values of ``shard_by``."""
+    texts = ", char(0), ".join(_text(table, name) for name in table.shard_by)
+    hashed, second = f"xxHash64(concat({texts}, ''))", f"xxHash64(concat({texts}, char(0)))"
+
+    def placed_key(shard_map: ShardMap) -> str:
+        shard, strategy = f"jumpConsistentHash({hashed}, {shard_map.shards})", shard_map.strategy
+        if not isinstance(strategy, WithoutShards):
+            return shard
+        chosen = _at(strategy.left, f"jumpConsistentHash({second}, {len(strategy.left)})")
+        return f"if({shard} IN {_tuple(strategy.away)}, {chosen}, {shard})"
+
+    return RowPlacement(hashed, placed_key)
+
+
+def _text(table: ClickHouseTable, name: str) -> str:
+    """As Python's ``str`` of the value."""
+    if "Bool" in str(table.types[name]):
+        return f"if(`{name}`, 'True', 'False')"
+    return f"toString(`{name}`)"
 
 
 def placed(strategy: Strategy) -> str:
@@ -57,9 +89,8 @@ def within(days: Sequence[int]) -> str:
     )
 
 
-def leaves(one: RecordedMap, shard: int) -> str:
-    """SQL: the move takes the row's series away from this shard."""
-    return f"({placed(one.record.shard_map.strategy)}) != {shard}"
+BY_SERIES: Final = RowPlacement(HASH, lambda shard_map: placed(shard_map.strategy))
+"""of m1, h1 and d1"""
 
 
 def arrived(version: int) -> str:
@@ -67,19 +98,29 @@ def arrived(version: int) -> str:
     return f"moved >= {token(version, 0)} AND moved < {mark(version)}"
 
 
-def counted(known: KnownMaps, shard: int) -> str:
+def counted(known: KnownMaps, shard: int, by: RowPlacement = BY_SERIES) -> str:
     """SQL, empty or beginning with AND: the row counts on this shard."""
-    return _counted(known.moves, shard)
+    return _counted(known.moves, shard, by)
 
 
-def originals(known: KnownMaps, version: int, shard: int) -> str:
+def counted_in(
+    known: KnownMaps, tables: Mapping[str, ClickHouseTable], name: str, shard: int
+) -> str:
+    """As `counted`, for a table of any kind, by its name."""
+    table = tables.get(name)
+    if table is None:
+        return counted(known, shard)
+    return counted(known, shard, by_key(table)) if table.day_of else ""
+
+
+def originals(known: KnownMaps, version: int, shard: int, by: RowPlacement = BY_SERIES) -> str:
     """SQL: the row counts on this shard before the move ``version`` is shown, and is none that was
     placed by it."""
     before = [one for one in known.moves if one.record.version < version]
-    return f"moved < {token(version, 0)}{_counted(before, shard)}"
+    return f"moved < {token(version, 0)}{_counted(before, shard, by)}"
 
 
-def _counted(moves: Sequence[RecordedMap], shard: int) -> str:
+def _counted(moves: Sequence[RecordedMap], shard: int, by: RowPlacement) -> str:
     """A copy counts once its day is shown. What was there before, by this move's place in their order,
     counts until then, and afterwards if its series stays."""
     text = ""
@@ -90,7 +131,8 @@ def _counted(moves: Sequence[RecordedMap], shard: int) -> str:
             text += f" AND NOT ({arrived(version)}{early})"
         if shown:
             older = f"moved < {token(version, 0)}"
-            text += f" AND NOT (({within(shown)}) AND {older} AND {leaves(one, shard)})"
+            leaves = f"({by.placed(one.record.shard_map)}) != {shard}"
+            text += f" AND NOT (({within(shown)}) AND {older} AND {leaves})"
     return text
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import shard_replicas
 from streams.connect.sinks.migration import Migrator, variables
-from streams.connect.sinks.moved_rows import counted
+from streams.connect.sinks.moved_rows import counted_in
 from streams.connect.sinks.replica import Replica
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.shard_maps import KnownMaps
@@ -56,7 +57,7 @@ def _migrator(
         sisters=sisters,
         tables=tables,
         shard=shard,
-        counted={number: counted(known, number) for number in range(len(known.urls))},
+        counted=partial(counted_in, known, tables),
     )
     values = variables(
         source, m1_retention_days=settings.m1_retention_days, replicated=bool(cluster)

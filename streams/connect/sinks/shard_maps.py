@@ -67,9 +67,8 @@ class KnownMaps:
         return sorted({int(one.shard_of([tenant], [model], [metric])[0]) for one in maps})
 
     def shards_of_key(self, key: str) -> list[int]:
-        """Every shard that may have rows of `app.windows` of a key, ascending. Moves leave them."""
-        maps = (one.record for one in self.maps if one.record.last_day is None)
-        return sorted({one.shard_map.shard_of_key(key) for one in maps})
+        """Every shard that may have rows of `app.windows` of a key, ascending."""
+        return sorted({one.record.shard_map.shard_of_key(key) for one in self.maps})
 
 
 def assumed(settings: Settings) -> KnownMaps:

@@ -8,8 +8,8 @@ or error message shows the password."""
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from streams.connect.sinks.readable_views import readable_views
@@ -70,7 +70,7 @@ SISTER_COMMENT = "dia_sister"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSource:
     """``sisters`` maps shard number to address; ``tables`` are the declared ones, by name.
-    ``counted``: of each shard, the condition of `streams.connect.sinks.moved_rows`; ``shard``: the
+    ``counted``: of a table and a shard, the condition of `streams.connect.sinks.moved_rows`; ``shard``: the
     server's own."""
 
     database: str
@@ -78,12 +78,12 @@ class ViewSource:
     sisters: Mapping[int, str]
     tables: Mapping[str, ClickHouseTable]
     shard: int = 0
-    counted: Mapping[int, str] = field(default_factory=dict)
+    counted: Callable[[str, int], str] = lambda table, shard: ""
 
     @property
     def columns(self) -> Mapping[str, Mapping[str, str]]:
         declared = {
-            name: {column: str(kind) for column, kind in table.types.items()}
+            name: {column: str(kind) for column, kind in table.shown.items()}
             for name, table in self.tables.items()
         }
         return {**WINDOWS, **declared}
@@ -119,8 +119,10 @@ class ViewSource:
     def _select(self, name: str, source: str, shard: int | None = None) -> str:
         """``shard`` None: a source that has left out what does not count."""
         # An empty row stands for windows that no record has (docs/protocols/rebuild.md).
-        counted = "" if shard is None else self.counted.get(shard, "")
-        filled = f" WHERE n > 0{counted}" if name in WINDOWS else ""
+        counted = "" if shard is None else self.counted(name, shard)
+        filled = (
+            f" WHERE n > 0{counted}" if name in WINDOWS else f" WHERE 1{counted}" * bool(counted)
+        )
         columns = ", ".join(self.columns[name])
         return f"SELECT {columns} FROM {source}{filled}"  # noqa: S608 - our own names
 

@@ -22,7 +22,7 @@ from streams.core.errors import UsageError
 from streams.core.rows.column_type import TIME, ColumnType, Fit, column_type, fit_row
 from streams.core.rows.row_json import TARGET
 
-VERSION, MOMENT, EPOCH = "ver", "at", "epoch"
+VERSION, MOMENT, EPOCH, MOVED = "ver", "at", "epoch", "moved"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _FSYNC = "fsync_after_insert = 1, fsync_part_directory = 1"
 
@@ -43,7 +43,8 @@ class ClickHouseTable:
 
     ``shard_by``: columns that choose a row's shard; part of ``order_by``, so that one key stays on
     one shard. ``day_of``: a time in the key, of windows, whose UTC day chooses the shard map
-    (docs/protocols/shard_maps.md); "": the first map places every row. ``in_epoch``: the key contains an offset, which `dia tables reset` reuses, so the
+    (docs/protocols/shard_maps.md), and ``moved`` is part of the key (`streams.core.rows.moved_mark`); "": the
+    first map places every row. ``in_epoch``: the key contains an offset, which `dia tables reset` reuses, so the
     epoch is part of the key."""
 
     name: str
@@ -93,6 +94,10 @@ class ClickHouseTable:
             if EPOCH in types:
                 raise self._wrong("in_epoch adds the column 'epoch' by itself")
             types[EPOCH] = column_type("UInt32")
+        if self.day_of:
+            if MOVED in types:
+                raise self._wrong("day_of adds the column 'moved' by itself")
+            types[MOVED] = column_type("UInt32")
         return {**types, VERSION: column_type("UInt64"), MOMENT: column_type(TIME)}
 
     def _wrong(self, why: str) -> UsageError:
@@ -101,7 +106,13 @@ class ClickHouseTable:
     @property
     def key(self) -> tuple[str, ...]:
         """The columns of a row's identity, in sort order."""
-        return (*self.order_by, EPOCH) if self.in_epoch else self.order_by
+        added = ([EPOCH] if self.in_epoch else []) + ([MOVED] if self.day_of else [])
+        return (*self.order_by, *added)
+
+    @property
+    def shown(self) -> Mapping[str, ColumnType]:
+        """The columns of its view."""
+        return {name: kind for name, kind in self.types.items() if not self.day_of or name != MOVED}
 
     def fit(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """As the outbox keeps it. Raises `RowUnfit` for a missing or undeclared column, and for a

@@ -199,7 +199,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
     sources = Sources(world, dice.source, story.group, sheds, share=story.source_share)
     loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
-    moves = Moves(world, dice.moves, story.source, share=story.moved_share)
+    moves = Moves(world, dice.moves, share=story.moved_share)
     rebuilds = Rebuilds(world, dice.rebuilds, share=story.rebuilt_share)
     producers = story.producers(world, rng)
     injector = FaultInjector(world, rng, story.source, story.group)

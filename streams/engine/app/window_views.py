@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from streams.connect.sinks.moved_rows import by_key
 from streams.connect.sinks.series import DAY_S
 from streams.connect.sinks.window_views.aggregated_view import AggregatedView
 from streams.connect.sinks.window_views.series_view import series_view
@@ -66,6 +67,7 @@ def _view(family: Sequence[AggregatedWindows]) -> WindowView:
         disjoint=bool(declared.size_ms) and declared.step_ms == declared.size_ms,
         columns={name: column for name, (column, _) in figures.items()},
         key=tuple(map(by.index, declared.by)),
+        placement=by_key(declared.table),
     )
 
 

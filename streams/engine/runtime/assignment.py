@@ -51,6 +51,7 @@ from streams.engine.agents.series_agent import SeriesAgent
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.engine_tables import OUTBOX
+from streams.engine.runtime.effects.owed import Owed
 from streams.engine.runtime.jobs.dispatcher import Dispatcher
 from streams.engine.runtime.jobs.job_partition import JobPartition
 from streams.engine.runtime.jobs.request_log import RequestLog
@@ -249,9 +250,9 @@ class Opener:
             await self._check_maps(state)
             state = self._with_epoch(state)
             folded = state.link.last_day, state.link.next_offset
-            state.take_maps(self.shards.maps, *folded, loaded=False)
+            state.take_maps(self.shards.maps, folded, loaded=False)
             await state.load()
-            state.take_maps(self.shards.maps, *folded)
+            state.take_maps(self.shards.maps, folded, owes=Owed().owes)
         except (ChangelogLost, ChangelogGap) as error:
             store.close()
             opened = await self._opened_above(meta, reader, changelog) if begin is None else None

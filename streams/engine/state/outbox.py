@@ -3,7 +3,7 @@ the commit that wrote it; an acknowledgement of an older version deletes nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from streams.engine.state.table import Entry
@@ -38,6 +38,11 @@ class Outbox:
     @property
     def changed(self) -> bool:
         return bool(self._put or self._done)
+
+    def owed(self) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values, those of the next commit included; of a key, maybe two values."""
+        yield from ((key, value) for key, (_, value) in self._entries.items())
+        yield from self._put.items()
 
     def put(self, key: bytes, value: bytes) -> None:
         self._put[key] = value

@@ -11,13 +11,13 @@ The laws (docs/protocols/shard_maps.md):
 
 So a row key, which names its partition, is written to one shard, whatever the clocks say and
 however late the partition learns of a map. Rows of `app.windows` keep laws 1 to 3, by the day of
-their start (`key_maps`); moves leave them where they are.
+their start (`key_maps`); a window of theirs that is over never opens again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,8 +27,19 @@ from streams.core.rows.dated_map import DatedMap, MapIdentity, ShardOf, ShardOfK
 from streams.core.rows.moved_mark import mark
 
 MINUTES_PER_DAY = 1440
-KeyMap: TypeAlias = tuple[int, ShardOfKey]
-"""A later map without end: the first day that it places, in days since 1970, and its placement."""
+
+
+class KeyMap(NamedTuple):
+    """A later map as it places rows of `app.windows`. ``first_day`` and ``last_day`` as in `TakenMap`,
+    ``moved``: of these rows."""
+
+    first_day: int
+    last_day: int
+    shard_of: ShardOfKey
+    moved: int
+
+    def places(self, day: int) -> bool:
+        return self.first_day <= day and (self.last_day < 0 or day <= self.last_day)
 
 
 class TakenMap(msgspec.Struct, array_like=True, frozen=True):
@@ -80,10 +91,27 @@ def first_days(taken: Sequence[TakenMap]) -> tuple[int, ...]:
     return tuple(one.first_day for one in taken if one.last_day < 0)
 
 
-def key_maps(days: Sequence[int], maps: Sequence[DatedMap]) -> tuple[KeyMap, ...]:
-    """The later maps without end that a partition has taken, with the `first_days` of its windows."""
-    later = (one.shard_of_key for one in maps[1:] if one.last_day is None)
-    return tuple(zip(days, later, strict=False))
+def key_maps(taken: Sequence[TakenMap], maps: Sequence[DatedMap]) -> tuple[KeyMap, ...]:
+    """The maps that a partition has taken, of the recorded ``maps`` (the first one included)."""
+    return tuple(
+        KeyMap(
+            one.first_day,
+            one.last_day,
+            dated.shard_of_key,
+            mark(version) if one.last_day >= 0 else 0,
+        )
+        for version, (one, dated) in enumerate(zip(taken, maps[1:], strict=False), 2)
+    )
+
+
+def moved_of(taken: Sequence[TakenMap], day: int) -> int:
+    """``moved`` of a row of `app.windows` of this day that a partition sends."""
+    moves = (
+        version
+        for version, one in enumerate(taken, 2)
+        if one.last_day >= 0 and one.first_day <= day <= one.last_day
+    )
+    return mark(newest) if (newest := max(moves, default=0)) else 0
 
 
 class Placements:

@@ -49,6 +49,15 @@ class Table(Protocol):
 
 
 @runtime_checkable
+class DatedTable(Table, Protocol):
+    """A table of windows, whose rows are placed by the UTC day of their start, in days since 1970."""
+
+    def has_windows(self, first_day: int, last_day: int) -> bool:
+        """Whether it will send a row of a window of these days that it has begun."""
+        ...
+
+
+@runtime_checkable
 class FiledTable(Table, Protocol):
     """A table that derives files from its entries, so that a start reads few of them.
 

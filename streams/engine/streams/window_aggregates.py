@@ -29,7 +29,7 @@ from datetime import timedelta
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from streams.core.errors import UsageError
-from streams.core.rows.clickhouse_table import EPOCH, ClickHouseTable
+from streams.core.rows.clickhouse_table import EPOCH, MOVED, ClickHouseTable
 from streams.core.rows.column_type import TIME
 from streams.core.topics.topic import TENANT_FIELD, Topic
 from streams.engine.aggregates.aggregate import COLUMN_TYPES, Aggregate, FieldType
@@ -191,7 +191,7 @@ class AggregatedWindows:
         columns += own.items()
         for name, aggregate in self.fold.items():
             columns += aggregate.columns(name, self.types).items()
-        names = [*(name for name, _ in columns), EPOCH]
+        names = [*(name for name, _ in columns), EPOCH, MOVED]
         if twice := {name for name in names if names.count(name) > 1}:
             raise self._wrong(f"its rows would have two columns called {min(twice)!r}")
         return ClickHouseTable(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from streams.connect.sinks.moved_rows import by_key
 from streams.connect.sinks.replica_group import ReplicaGroup
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket, offset_of
 from streams.core.settings import Settings
@@ -79,7 +80,7 @@ _APP_WINDOWS = """
 SELECT {columns}, toUnixTimestamp64Milli(w), toUnixTimestamp64Milli(w_end), closed, epoch
 FROM {table}_local FINAL
 WHERE part = {{part:UInt32}} AND w >= fromUnixTimestamp64Milli({{from:Int64}}, 'UTC')
-    AND w < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC')
+    AND w < fromUnixTimestamp64Milli({{to:Int64}}, 'UTC') /* counted */
 """
 
 _WIDTHS: tuple[tuple[Bucket, str, int], ...] = (
@@ -181,7 +182,8 @@ class Shards:
         sql = _APP_WINDOWS.format(columns=columns, table=declared.name)
         parameters = {"part": part, "from": from_ms, "to": min(to_ms, _LAST_MS)}
         found: defaultdict[AppWindowKey, list[ShownRow]] = defaultdict(list)
-        for shard, rows in enumerate(await self._shards.ask(sql, parameters)):
+        by = by_key(declared.table)
+        for shard, rows in enumerate(await self._shards.ask(sql, parameters, by)):
             for *values, start_ms, end_ms, closed, epoch in rows:
                 place = tuple(values[: len(declared.by)]), int(start_ms), int(epoch)
                 shown = dict(zip(names, values[len(declared.by) :], strict=True))

@@ -97,7 +97,7 @@ class ShardDrill:
                 )
 
     def _facts(self) -> list[str]:
-        return [table.form.name for table in self.part.tables if not table.form.by_day]
+        return [table.form.name for table in self.part.tables if not table.form.rolls_up]
 
     def _refuse_differences(self) -> None:
         if self.differing:

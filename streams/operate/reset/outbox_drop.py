@@ -27,6 +27,8 @@ from streams.core.errors import (
     UsageError,
 )
 from streams.core.records.bad_records import RowDropped
+from streams.core.rows.clickhouse_table import MOVED
+from streams.core.rows.dated_map import DAY_S
 from streams.core.rows.targets import Targets
 from streams.core.topics.topic import Topic
 from streams.core.types import Broker, TransactionalProducer
@@ -38,8 +40,9 @@ from streams.engine.runtime.effects.effects import EffectTarget
 from streams.engine.runtime.effects.refused_row import Owing, RefusedFact, fact_letter
 from streams.engine.state.changelog import Link, entry_bytes
 from streams.engine.state.outbox import Outbox, body_of, version_in
-from streams.engine.state.placements import first_days
+from streams.engine.state.placements import first_days, moved_of
 from streams.engine.state.table import Entry
+from streams.engine.streams.window_aggregates import CLOSED, END, PART, START
 from streams.operate.reset.extra_links import ExtraLinks, check_followed, in_commits
 from streams.operate.reset.reset import StoppedPartition, look
 
@@ -170,6 +173,7 @@ class _Dropping:
         self._clock = clock
         self._standing = agreed.standing
         self._last_offset = agreed.link.last_offset
+        self._later_maps = agreed.link.later_maps
         self._first_days = first_days(agreed.link.later_maps)
         self._reason = reason
 
@@ -193,6 +197,9 @@ class _Dropping:
         for key, value in some.items():
             table = effects.target_of(_effect(key)).name
             for number, row in enumerate(_rows(key, value)):
+                if {START, END, PART, CLOSED} <= row.keys():  # of `app.windows`
+                    day = int(str(row[START])) // (1000 * DAY_S)
+                    row[MOVED] = moved_of(self._later_maps, day)
                 # Two equal rows of a sink are two rows.
                 place = f"{_effect(key).hex()}/{number}"
                 fact = RefusedFact(table, row, self._reason, place)

@@ -67,7 +67,7 @@ def rows_leaving(store: MoveStore, day: int) -> int:
     """Rows of a day, of all tables, on the shards that the move takes them from."""
     return sum(
         sum(store.leaving(table, day, source).values())
-        for table in WINDOW_TABLES
+        for table in store.tables
         for source in range(store.shards)
     )
 
@@ -202,7 +202,7 @@ class Mover:
 
     def _portions(self, day: int) -> Iterator[Portion]:
         """The size of the next one is that of the order when it is made."""
-        for table in WINDOW_TABLES:
+        for table in self._store.tables:
             for source in range(self._store.shards):
                 for target, rows in sorted(self._store.leaving(table, day, source).items()):
                     first = 0
@@ -258,7 +258,11 @@ class Mover:
         """M6. False: the day is given up."""
         options, store = self._options, self._store
         series, differing = 0, 0
-        pairs = {(portion.source, portion.target) for portion in self._portions(day)}
+        pairs = {
+            (portion.source, portion.target)
+            for portion in self._portions(day)
+            if portion.table in WINDOW_TABLES
+        }
         for source, target in sorted(pairs):
             originals, copies = (
                 store.answers(day, source, target, options.sample, options.seed, copies=which)

@@ -21,6 +21,7 @@ from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.types import Broker, LogReader, TopicPartition
 from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.window_agent import windows_of
 from streams.engine.app.app import App
 from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.engine.runtime.restore.newest_link import newest_link
@@ -188,7 +189,7 @@ async def until_taken(
     app: App, broker: Broker, record: MapRecord, say: Callable[[str], None]
 ) -> None:
     """M4. Raises `MoveRefused` after `TAKEN_S`."""
-    agents = [one for one in app.agents.values() if MINUTE_WINDOWS in one.tables]
+    agents = [one for one in app.agents.values() if places_days(one)]
     deadline = time.monotonic() + TAKEN_S
     told = 0
     async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
@@ -210,6 +211,11 @@ async def until_taken(
                 told = len(waiting)
                 say(f"{told} partitions have not taken the move yet")
             await asyncio.sleep(_POLL_S)
+
+
+def places_days(agent: Agent) -> bool:
+    """Whether its rows are placed by the UTC day of their window."""
+    return MINUTE_WINDOWS in agent.tables or bool(windows_of(agent))
 
 
 async def waits(reader: LogReader, agent: Agent, partition: int, record: MapRecord) -> bool:

@@ -134,7 +134,7 @@ async def _declared(
     fields, event_ms = record.fields or {}, record.event_ms or 0
     names = {name: fields[name] for name in declared.by}
     sql = {name: f"toUnixTimestamp64Milli({name})" for name in (START, END)}
-    types = {name: f"`{name}`" for name in declared.table.types if name not in (*sql, MOMENT)}
+    types = {name: f"`{name}`" for name in declared.table.shown if name not in (*sql, MOMENT)}
     if declared.gap_ms:
         bounds = [
             Where(START, event_ms, "<=", sql[START]),
@@ -207,7 +207,7 @@ async def rows_of_event(
         where = _named(table, record, text)
         if not where:
             continue
-        columns = {name: f"`{name}`" for name in table.types}
+        columns = {name: f"`{name}`" for name in table.shown}
         rows = await shown.rows(table.name, columns, where)
         if rows:
             found.append(EventRows(table.name, tuple(rows)))

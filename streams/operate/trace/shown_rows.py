@@ -6,8 +6,10 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from streams.connect.sinks.moved_rows import BY_SERIES, by_key
+from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
-from streams.operate.shard_answers import EveryShard
+from streams.operate.shard_answers import COUNTED, EveryShard
 
 ROWS_MAX = 100
 _SECONDS_MAX = 10
@@ -41,10 +43,11 @@ class ShownRows(Protocol):
 
 
 class ShardRows:
-    """`ShownRows` of every shard. Close it after use. Raises `DependencyUnreachable` without a
-    known shard."""
+    """`ShownRows` of every shard; ``tables``: the declared ones. Close it after use. Raises
+    `DependencyUnreachable` without a known shard."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tables: Mapping[str, ClickHouseTable]) -> None:
+        self._tables = tables
         self._shards = EveryShard(settings, "trace")
 
     def close(self) -> None:
@@ -58,12 +61,15 @@ class ShardRows:
             f"{one.sql or f'`{one.column}`'} {one.operator} {{p{number}:{_type(one.value)}}}"
             for number, one in enumerate(where)
         ]
+        declared = self._tables.get(table)
+        moving = COUNTED if declared is None or declared.day_of else ""
+        by = BY_SERIES if declared is None else by_key(declared)
         sql = (
             f"SELECT {', '.join(columns.values())} FROM `{table}_local` FINAL "  # noqa: S608
-            f"WHERE {' AND '.join(conditions)} LIMIT {ROWS_MAX} "
+            f"WHERE {' AND '.join(conditions)}{moving} LIMIT {ROWS_MAX} "
             f"SETTINGS max_execution_time = {_SECONDS_MAX}"
         )
-        found = await self._shards.ask(sql, parameters)
+        found = await self._shards.ask(sql, parameters, by)
         return [dict(zip(columns, row, strict=True)) for rows in found for row in rows]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from agents.app import app
 from streams.connect.sinks import rollup, schema, series, shard_maps
 from streams.connect.sinks.map_record import DayState, day_of
-from streams.connect.sinks.moved_rows import placed
+from streams.connect.sinks.moved_rows import by_key, placed
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
 from streams.connect.sinks.moves.notes import MoveNotes, MoveOrder, MoveProgress
 from streams.connect.sinks.sharding import (
@@ -22,18 +23,39 @@ from streams.connect.sinks.sharding import (
 )
 from streams.connect.sinks.window_views.read import read
 from streams.connect.sinks.window_views.series_view import SeriesReading
+from streams.connect.sinks.window_views.view import Question
 from streams.core.clock import SystemClock
 from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.clickhouse_table import quoted
 from streams.core.rows.dated_map import DAY_S
 from streams.core.rows.moved_mark import mark
 from streams.core.settings import Settings
+from streams.engine.aggregates.sums import Count, Sum
+from streams.engine.app.app import App
+from streams.engine.app.window_views import window_views
 from streams.operate.shards import growth
 from streams.operate.shards.move_plan import planned_move
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
 from streams.operate.shards.running_move import give_order, standings
 from tests.properties.test_move_laws import KilledError
 
+
+class Sale(msgspec.Struct):
+    account: str
+    gift: bool
+    amount: float
+    ts: int
+
+
+shop = App("acme")
+shop.windows(
+    "sold",
+    of=shop.topic("sales", value_type=Sale, key_field="account", time_field="ts"),
+    by=("account", "gift"),
+    size=60,
+    fold={"n": Count(), "total": Sum("amount")},
+)
+TABLES = {**app.clickhouse_tables, **shop.clickhouse_tables}
 TENANTS = [f"tenant {n}" for n in range(12)]
 MOVED = datetime.now(UTC).date() - timedelta(days=3)
 DAY = day_of(MOVED)
@@ -47,6 +69,8 @@ INSERT = (
     "INSERT INTO m1_local (tenant, model, metric, w, part, inc, n, s1, mean, lt, sk_k, sk_n, ver, moved) "
     "VALUES "
 )
+SOLD = "({w}, '{tenant}', {gift}, {w} + 60, {part}, 1, {n}, 0.5, 0, {moved}, {ver}, {w} + 61)"
+INSERT_SOLD = "INSERT INTO sold_local (w, account, gift, w_end, part, closed, n, total, epoch, moved, ver, at) VALUES "
 
 
 class Place:
@@ -59,8 +83,10 @@ class Place:
             clickhouse_password_file=str(stack.clickhouse_password_file),
             clickhouse_database=database,
         )
-        self.servers = schema.servers(self.settings, app.clickhouse_tables)
+        self.servers = schema.servers(self.settings, TABLES)
         self.events, self.incarnations = Counter(), 0
+        self.sold = Counter()
+        """windows of `app.windows` by account and day"""
         for server in self.servers:
             server.migrator.apply()
         self.sent = [self.fold(day, BEFORE, TENANTS * 2) for day in (DAY - 1, DAY, DAY + 1)]
@@ -71,24 +97,30 @@ class Place:
             server.replica.close()
 
     def fold(self, day, shard_map, tenants, moved=0):
-        """Windows of a partition that places the day by ``shard_map``, with their hour and day."""
-        values = {0: [], 1: []}
+        """Windows of a partition that places the day by ``shard_map``, with their hour and day; of each one of
+        `app.windows`, too."""
+        values = {0: ([], []), 1: ([], [])}
         for tenant in tenants:
             self.incarnations += 1
             number = self.incarnations
             (shard,) = shard_map.shard_of([tenant], ["m"], ["k"]).tolist()
             given = {"tenant": tenant, "w": day * DAY_S + number % 60 * 60, "part": number % 3}
             row = ROW.format(**given, inc=number, n=number % 7 + 1, ver=100 + number, moved=moved)
-            values[shard].append(row)
+            values[shard][0].append(row)
             self.events[tenant, day] += number % 7 + 1
-        for shard, rows in values.items():
-            self.store(shard, rows, day)
+            given |= {"w": day * DAY_S + number, "gift": number % 2 == 0, "n": 1, "ver": number}
+            (home,) = {shard_map.shard_of_key(f"{tenant}\0{given['gift']}")}
+            values[home][1].append(SOLD.format(**given, moved=moved))
+            self.sold[tenant, day] += 1
+        for shard in values:
+            self.store(shard, values, day)
         return values
 
-    def store(self, shard, rows, day):
+    def store(self, shard, values, day):
         replica = self.servers[shard].replica
-        if rows:
-            replica.command(INSERT + ", ".join(rows))
+        for insert, rows in zip((INSERT, INSERT_SOLD), values[shard], strict=True):
+            if rows:
+                replica.command(insert + ", ".join(rows))
         for table in ("h1", "d1"):
             bounds = {"start": day * DAY_S, "stop": day * DAY_S + rollup.WIDTH_S[table]}
             replica.command(rollup.statement(table), bounds)
@@ -100,6 +132,10 @@ class Place:
             for table, tenant, day, n in server.replica.query(SHOWN)[1]:
                 found[table][tenant, day] = n
             assert found == {table: dict(self.events) for table in WINDOW_TABLES}
+            rows = server.replica.query(
+                "SELECT account, toUInt32(toDate(w)), count() FROM sold GROUP BY 1, 2"
+            )
+            assert {(account, day): n for account, day, n in rows[1]} == dict(self.sold)
 
     def judge_series(self):
         """As `dia query series` reads them."""
@@ -110,6 +146,14 @@ class Place:
         for table in WINDOW_TABLES:
             counted = sum(read(self.settings, SeriesReading(asked, table)).columns["count"])
             assert counted == sum(n for (one, _), n in self.events.items() if one == TENANTS[0])
+        view = window_views(shop, self.settings)["sold"]
+        grain, figures = view.grains[0], view.figures[:1]
+        counted = 0
+        for gift in (False, True):
+            given = (TENANTS[0], gift), grain, (DAY - 1) * DAY_S, (DAY + 2) * DAY_S, DAY_S * 1000
+            points = read(self.settings, view.reading(Question(*given), figures))
+            counted += sum(points.columns[figures[0].name])
+        assert counted == sum(n for (one, _), n in self.sold.items() if one == TENANTS[0])
 
     def held(self, shard):
         """Rows of the moved day on a server, in all tables."""
@@ -117,7 +161,7 @@ class Place:
             self.servers[shard].replica.query(
                 f"SELECT count() FROM {table}_local WHERE toDate(w) = '{MOVED}'"
             )[1]
-            for table in WINDOW_TABLES
+            for table in (*WINDOW_TABLES, "sold")
         )
         return sum(int(rows[0][0]) for rows in counts)
 
@@ -148,9 +192,7 @@ def planned(place, drained):
     """A move of the day, in force."""
     known = shard_maps.told(place.settings)
     plan = planned_move(place.settings, known, MOVED, MOVED, drained)
-    assert growth.apply(
-        place.settings, app.clickhouse_tables, plan, lambda: None, lambda _: None, lambda _: None
-    )
+    assert growth.apply(place.settings, TABLES, plan, lambda: None, lambda _: None, lambda _: None)
     return plan.record.version, plan.record.shard_map
 
 
@@ -165,9 +207,7 @@ def moved(place, version, last=0):
         order=lambda: MoveOrder(batch=5),
         told=lambda _: None,
     )
-    store = ClickHouseMoves(
-        place.settings, app.clickhouse_tables, shard_maps.told(place.settings), version
-    )
+    store = ClickHouseMoves(place.settings, TABLES, shard_maps.told(place.settings), version)
     try:
         options = MoveOptions(sample=10, seed=7)
         return Mover(Watched(store, place, last), options, means).run()
@@ -220,7 +260,7 @@ def test_a_day_is_drained_onto_the_other_shard(stack, database, kills, kills_bac
 
     known = shard_maps.told(place.settings)
     assert known.maps[1].states == {DAY: DayState.DONE}
-    place.store(0, place.sent[1][0], DAY)
+    place.store(0, place.sent[1], DAY)
     assert place.held(0)
     place.judge()
 
@@ -230,10 +270,10 @@ def test_a_day_is_drained_onto_the_other_shard(stack, database, kills, kills_bac
     for last in kills_back:
         with pytest.raises(KilledError):
             moved(place, version, last)
-        place.store(0, place.sent[1][0], DAY)
+        place.store(0, place.sent[1], DAY)
         place.judge()
     assert moved(place, version).days == 1
-    place.store(0, place.sent[1][0], DAY)
+    place.store(0, place.sent[1], DAY)
     place.judge()
     place.judge_series()
     place.close()
@@ -261,3 +301,21 @@ def test_the_servers_place_series_as_the_map_does(servers, strategy):
     )
     found = servers[0].replica.query(sql)[1]
     assert [row[0] for row in found] == strategy.shard_of(*zip(*names, strict=True)).tolist()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[-2:])
+def test_the_servers_place_keys_of_windows_as_the_map_does(servers, strategy):
+    """Of texts and truths, as the engine writes them; only shards that are left out matter."""
+    keys = [
+        (tenant, n % 3 == 0)
+        for n, tenant in enumerate([*TENANTS, "", "o'ne", "é", "ü\\", "日本"] * 9)
+    ]
+    rows = ", ".join(f"({quoted(account)}, {str(gift).lower()})" for account, gift in keys)
+    shard_map = ShardMap(strategy.shards, strategy)
+    sql = (
+        f"SELECT toInt32({by_key(TABLES['sold']).placed(shard_map)}) FROM (SELECT x.1 AS account, x.2 AS gift "
+        f"FROM (SELECT arrayJoin([{rows}]) AS x))"
+    )
+    found = servers[0].replica.query(sql)[1]
+    wanted = [shard_map.shard_of_key(f"{account}\0{gift}") for account, gift in keys]
+    assert [row[0] for row in found] == wanted

@@ -130,7 +130,7 @@ class ClickHouseBackups:
     def digests(self, table: StoredTable, database: str = "") -> Digests:
         sql = _DIGESTS.format(
             bucket=table.bucket,
-            events="sum(n)" if table.by_day else "0",
+            events="sum(n)" if table.rolls_up else "0",
             columns=", ".join(f"`{name}`" for name in table.columns),
             database=database or self._database,
             table=table.name,

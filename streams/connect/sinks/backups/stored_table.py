@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from streams.connect.sinks.view_source import WINDOWS
+from streams.core.rows.clickhouse_table import MOVED
 
 KEY_BUCKETS: Final = 16
 """of a table without a day in its key"""
@@ -32,6 +33,13 @@ class StoredTable(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def by_day(self) -> bool:
+        """Whether it has windows: also those of `app.windows`."""
+        kinds = self.columns.get("w", ""), self.columns.get(MOVED, "")
+        return self.rolls_up or (kinds[0].startswith("DateTime64(3") and kinds[1] == "UInt32")
+
+    @property
+    def rolls_up(self) -> bool:
+        """Whether it has minute windows, hours or days, whose ``n`` are events."""
         return self.name.removesuffix("_local") in WINDOWS
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from streams.connect.sinks import map_record, rollup, schema
 from streams.connect.sinks.map_record import DayState, MapRecord
-from streams.connect.sinks.moved_rows import HASH, arrived, originals, placed, within
+from streams.connect.sinks.moved_rows import (
+    BY_SERIES,
+    RowPlacement,
+    arrived,
+    by_key,
+    originals,
+    within,
+)
 from streams.connect.sinks.moves.store import HASH_BITS, Answers, Portion, Series, Tally
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.errors import ShardUnavailable
 from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
-from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
 from streams.core.rows.moved_mark import token
 from streams.core.settings import Settings
 
@@ -45,6 +52,11 @@ SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(toSt
 FROM {table}_local FINAL WHERE {which} AND cityHash64(tenant, model, metric, {seed}) % {every} = 0
 GROUP BY tenant, model, metric, h ORDER BY tenant, model, metric, h
 """
+_ROWS_DIGEST: Final = (
+    "SELECT count(), count(), groupBitXor(cityHash64(tuple({columns}))) FROM ({rows})"
+)
+"""of `app.windows`"""
+_ROWS: Final = "SELECT {columns} FROM {table}_local FINAL WHERE {which}"
 _ARRIVED: Final = "SELECT count() FROM {table}_local FINAL WHERE {which}"
 _DELETE: Final = "ALTER TABLE {table}_local DELETE WHERE {which} SETTINGS mutations_sync = 2"
 
@@ -61,6 +73,7 @@ class ClickHouseMoves:
     ) -> None:
         self._settings = settings
         self._tables = tables
+        self._windows = {name: table for name, table in tables.items() if table.day_of}
         self._servers = schema.servers(settings, tables, known)
         self._known = known
         self._record = known.maps[version - 1].record
@@ -77,31 +90,49 @@ class ClickHouseMoves:
     def shards(self) -> int:
         return len(self._servers)
 
-    def leaving(self, table: WindowTable, day: int, source: int) -> Mapping[int, int]:
+    @property
+    def tables(self) -> Sequence[str]:
+        return (*WINDOW_TABLES, *self._windows)
+
+    def leaving(self, table: str, day: int, source: int) -> Mapping[int, int]:
         sql = _LEAVING.format(
-            placed=self._placed,
+            placed=self._placed(table),
             table=table,
             day=f"({within([day])})",
-            originals=self._originals(source),
+            originals=self._originals(table, source),
             source=source,
         )
         return {int(target): int(rows) for target, rows in self._ask(source, sql)}
 
     def tally(self, portion: Portion, *, copies: bool) -> Tally:
         shard = portion.target if copies else portion.source
-        sql = _DIGEST.format(rows=self._rows(portion, copies=copies))
+        rows = self._rows(portion, copies=copies)
+        if portion.table in self._windows:
+            sql = _ROWS_DIGEST.format(columns=", ".join(self._carried(portion.table)), rows=rows)
+        else:
+            sql = _DIGEST.format(rows=rows)
         ((rows, events, digest),) = self._ask(shard, sql)
         return Tally(int(rows), int(events), int(digest))
 
     def copy(self, portion: Portion) -> None:
-        sql = _COPY.format(
-            columns=", ".join(_COLUMNS),
-            token=self._token(portion.source),
-            rows=self._rows(portion, copies=False),
-        )
-        rows = self._at(portion.source).columns(sql)
-        if rows.num_rows:
-            self._at(portion.target).insert(f"{portion.table}_local", rows)
+        rows, moved = self._rows(portion, copies=False), self._token(portion.source)
+        if portion.table in self._windows:
+            if not self.tally(portion, copies=False).rows:
+                return
+            columns = self._carried(portion.table)
+            sql = f"SELECT {', '.join(columns)}, toUInt32({moved}) AS moved FROM ({rows})"  # noqa: S608 - our own names
+            source = self._at(portion.source)
+            names = [*(name.strip("`") for name in columns), MOVED]
+            self._at(portion.target).take(f"{portion.table}_local", names, source, sql)
+            return
+        sql = _COPY.format(columns=", ".join(_COLUMNS), token=moved, rows=rows)
+        found = self._at(portion.source).columns(sql)
+        if found.num_rows:
+            self._at(portion.target).insert(f"{portion.table}_local", found)
+
+    def _carried(self, table: str) -> list[str]:
+        """The columns of a row of `app.windows` that a copy has, quoted; ``at`` decides when it expires."""
+        return [f"`{name}`" for name in self._windows[table].shown]
 
     def delete_portion(self, portion: Portion) -> None:
         sql = _DELETE.format(table=portion.table, which=self._which(portion, copies=True))
@@ -110,7 +141,7 @@ class ClickHouseMoves:
     def copies(self, day: int) -> int:
         return sum(
             int(rows)
-            for table in WINDOW_TABLES
+            for table in self.tables
             for shard in range(self.shards)
             for (rows,) in self._ask(shard, _ARRIVED.format(table=table, which=self._arrived(day)))
         )
@@ -118,13 +149,13 @@ class ClickHouseMoves:
     def answers(
         self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
     ) -> Answers:
-        originals = self._scope(day, source, target, copies=False)
-        table = "m1"
+        table: WindowTable = "m1"
+        originals = self._scope(table, day, source, target, copies=False)
         ((series,),) = self._ask(source, _SERIES.format(table=table, which=originals))
         if not series:
             table = "h1"
             ((series,),) = self._ask(source, _SERIES.format(table=table, which=originals))
-        which = self._scope(day, source, target, copies=copies)
+        which = self._scope(table, day, source, target, copies=copies)
         every = max(1, int(series) // size)
         sql = _ANSWERS.format(table=table, which=which, seed=seed, every=every)
         found: defaultdict[Series, list[Sequence[Any]]] = defaultdict(list)
@@ -159,48 +190,54 @@ class ClickHouseMoves:
 
     def delete_originals(self, day: int) -> None:
         for shard in range(self.shards):
-            leaves = (
-                f"({within([day])}) AND {self._originals(shard)} AND ({self._placed}) != {shard}"
-            )
-            self._delete(shard, leaves)
+            for table in self.tables:
+                originals, placed = self._originals(table, shard), self._placed(table)
+                leaves = f"({within([day])}) AND {originals} AND ({placed}) != {shard}"
+                self._delete(shard, table, leaves)
 
     def delete_copies(self, day: int) -> None:
         for shard in range(self.shards):
-            self._delete(shard, self._arrived(day))
+            for table in self.tables:
+                self._delete(shard, table, self._arrived(day))
 
     def _arrived(self, day: int) -> str:
         return f"({within([day])}) AND {arrived(self._record.version)}"
 
-    @property
-    def _placed(self) -> str:
-        return placed(self._record.shard_map.strategy)
+    def _by(self, table: str) -> RowPlacement:
+        return by_key(self._windows[table]) if table in self._windows else BY_SERIES
+
+    def _placed(self, table: str) -> str:
+        return self._by(table).placed(self._record.shard_map)
 
     def _token(self, source: int) -> int:
         return token(self._record.version, source)
 
-    def _scope(self, day: int, source: int, target: int, *, copies: bool) -> str:
+    def _scope(self, table: str, day: int, source: int, target: int, *, copies: bool) -> str:
         if copies:
             return f"({within([day])}) AND moved = {self._token(source)}"
-        originals = self._originals(source)
-        return f"({within([day])}) AND {originals} AND ({self._placed}) = {target}"
+        originals = self._originals(table, source)
+        return f"({within([day])}) AND {originals} AND ({self._placed(table)}) = {target}"
 
     def _which(self, portion: Portion, *, copies: bool) -> str:
-        scope = self._scope(portion.day, portion.source, portion.target, copies=copies)
-        hashed = f"bitShiftRight({HASH}, {64 - HASH_BITS})"
+        table, day, source, target = portion.table, portion.day, portion.source, portion.target
+        scope = self._scope(table, day, source, target, copies=copies)
+        hashed = f"bitShiftRight({self._by(table).hash}, {64 - HASH_BITS})"
         return f"{scope} AND {hashed} >= {portion.first} AND {hashed} < {portion.end}"
 
     def _rows(self, portion: Portion, *, copies: bool) -> str:
         which = self._which(portion, copies=copies)
         if portion.table == "m1":
             return _MINUTES.format(which=which)
-        return rollup.one_each(portion.table, which)
+        if portion.table in self._windows:
+            columns = ", ".join(self._carried(portion.table))
+            return _ROWS.format(columns=columns, table=portion.table, which=which)
+        return rollup.one_each(cast(Bucket, portion.table), which)
 
-    def _originals(self, shard: int) -> str:
-        return originals(self._known, self._record.version, shard)
+    def _originals(self, table: str, shard: int) -> str:
+        return originals(self._known, self._record.version, shard, self._by(table))
 
-    def _delete(self, shard: int, which: str) -> None:
-        for table in WINDOW_TABLES:
-            self._command(shard, _DELETE.format(table=table, which=which))
+    def _delete(self, shard: int, table: str, which: str) -> None:
+        self._command(shard, _DELETE.format(table=table, which=which))
 
     def _at(self, shard: int) -> Replica:
         return self._servers[shard].replica

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from streams.connect.sinks.map_record import DayState, MapRecord
-from streams.core.rows.built_in_tables import Bucket, WindowTable
+from streams.core.rows.built_in_tables import Bucket
 
 Series: TypeAlias = tuple[str, str, str]
 Answers: TypeAlias = Mapping[Series, Sequence[Sequence[Any]]]
@@ -20,10 +20,10 @@ HASHES: Final = 1 << HASH_BITS
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """The rows of one table and UTC day that go from one shard to another, and of those the series
+    """The rows of one table and UTC day that go from one shard to another, and of those the series or keys
     whose hash begins with a number in [``first``, ``end``), of `HASHES`."""
 
-    table: WindowTable
+    table: str
     day: int
     source: int
     target: int
@@ -33,7 +33,7 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """``digest``: of all columns that are copied, in any order of rows."""
+    """``events``: of `app.windows`, rows. ``digest``: of all columns that are copied, in any order of rows."""
 
     rows: int
     events: int
@@ -51,7 +51,12 @@ class MoveStore(Protocol):
     @property
     def shards(self) -> int: ...
 
-    def leaving(self, table: WindowTable, day: int, source: int) -> Mapping[int, int]:
+    @property
+    def tables(self) -> Sequence[str]:
+        """m1, h1 and d1, and those of `app.windows`."""
+        ...
+
+    def leaving(self, table: str, day: int, source: int) -> Mapping[int, int]:
         """How many rows go to each other shard."""
         ...
 
@@ -75,7 +80,8 @@ class MoveStore(Protocol):
     def answers(
         self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
     ) -> Answers:
-        """Of about ``size`` series, the same of originals and copies for one ``seed``."""
+        """Of about ``size`` series of m1, the same of originals and copies for one ``seed``. Rows of `app.windows`
+        are copied as they are, so their digest compares them whole."""
         ...
 
     def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:

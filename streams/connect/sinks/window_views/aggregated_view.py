@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from streams.connect.sinks.moved_rows import RowPlacement, counted
 from streams.connect.sinks.series import STEPS_MAX
 from streams.connect.sinks.series_merge import by_step
 from streams.connect.sinks.shard_maps import KnownMaps
@@ -44,7 +45,7 @@ _SQL: Final = """
 SELECT {step}, count(), {windows}, min(closed){figures}
 FROM {table}_local FINAL
 WHERE {key}
-    AND w >= fromUnixTimestamp64Milli({{start:Int64}}) AND w < fromUnixTimestamp64Milli({{stop:Int64}})
+    AND w >= fromUnixTimestamp64Milli({{start:Int64}}) AND w < fromUnixTimestamp64Milli({{stop:Int64}}){counted}
 GROUP BY 1
 ORDER BY 1
 """
@@ -60,10 +61,11 @@ LIMIT {limit}
 @dataclass(frozen=True, kw_only=True)
 class AggregatedView(WindowView):
     """``columns``: the column of each figure, by its name. ``key``: the numbers of the dimensions in the
-    order of the key that chooses a row's shard."""
+    order of the key that chooses a row's shard; ``placement``: the same as SQL."""
 
     columns: Mapping[str, str]
     key: tuple[int, ...]
+    placement: RowPlacement
 
     def grain_for(self, start_s: int, stop_s: int, step_ms: int, now_s: float) -> Grain:
         """That whose windows are one step long; else the longest of which a step is a multiple."""
@@ -114,14 +116,18 @@ class _Reading:
         return str(self._question.key[0]) if self._view.tenant else ""
 
     def asked(self, known: KnownMaps) -> list[tuple[int, Statement]]:
-        """Rows of one key and partition change their shard at most at midnight, by another map."""
+        """Rows of one key and partition change their shard at midnight, by another map, or when their day
+        moves."""
         key = "\0".join(str(self._question.key[at]) for at in self._view.key)
         shards = known.shards_of_key(key)
-        statement = self._statement(parts=len(shards) > 1)
-        return [(shard, statement) for shard in shards]
+        parts, by = len(shards) > 1, self._view.placement
+        return [
+            (shard, self._statement(counted(known, shard, by), parts=parts)) for shard in shards
+        ]
 
-    def _statement(self, *, parts: bool) -> Statement:
-        """``parts``: with the starts of the windows, not their number alone, to join answers by."""
+    def _statement(self, counts: str, *, parts: bool) -> Statement:
+        """``counts``: the condition of `counted`. ``parts``: with the starts of the windows, not their number
+        alone, to join answers by."""
         question, view = self._question, self._view
         figures = (
             _MERGED[one.merge].format(_quoted(view.columns[one.name])) for one in self._figures
@@ -131,6 +137,7 @@ class _Reading:
             windows=_WINDOWS if parts else "uniqExact(w)",
             figures="".join(f",\n    {one}" for one in figures),
             table=question.grain.table,
+            counted=counts,
             key=" AND ".join(_is(one, at) for at, one in enumerate(view.dimensions)),
         )
         given = {f"d{at}": value for at, value in enumerate(question.key)}

@@ -39,6 +39,7 @@ from streams.dev.simulation.faults.fault_injector import FaultInjector
 from streams.dev.simulation.faults.shard_growth import ShardGrowth
 from streams.dev.simulation.history import CALM_S, SETTINGS, NotSettled
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.dev.simulation.operators.moves import Moves
 from streams.dev.simulation.world import Difference, Process, World
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.agents.stream_agent import StreamAgent
@@ -62,6 +63,10 @@ LAST_MS = 5 * 86_400_000
 AT_ONCE = 6
 """most records of one topic per step"""
 STEP_S = 2.0
+TAKEN_S = 15.0
+"""Within it, partitions learn of a move and commit that they took it."""
+MOVED_SHARE = 0.5
+"""of the histories, in which the first day moves to other shards, up to three times"""
 HELD_S = 600.0
 """a function that fails for this long fails for good: so its windows do in both runs"""
 _BAD_SHARE = 0.05
@@ -75,6 +80,7 @@ _SETTINGS = replace(
     idle_close_s=1e9,  # otherwise lateness would depend on a process's downtime
     poison_min_records=10_000_000,
     dedupe_ttl_s=3600,
+    m1_retention_days=30,  # a day may move after `LAST_MS`
     max_live_windows=100_000,
     max_unacked_bytes=1 << 30,
 )
@@ -246,9 +252,10 @@ def _run(
         targets=Targets(app.clickhouse_tables, in_memory(app.sinks, written)),
     )
     injector = FaultInjector(world, rng, victim.source, victim.group)
+    moves = Moves(world, random.Random(f"moves {seed}"), share=MOVED_SHARE) if faults else None
     _connect(app, registry, world.clock)
     try:
-        run(loop, _history(app, world, injector, records, registry, rng if faults else None))
+        run(loop, _history(app, world, injector, records, registry, rng if faults else None, moves))
     except NotSettled:
         _check_fed(world, records)
         raise
@@ -272,6 +279,7 @@ async def _history(
     records: Sequence[AppendStep],
     registry: MemoryRegistry,
     rng: random.Random | None,
+    moves: Moves | None,
 ) -> None:
     await _create_topics(app, world)
     growth = None if rng is None else ShardGrowth(world, rng, STEPS - QUIET_STEPS)
@@ -280,6 +288,8 @@ async def _history(
         _append(world, records, step)
         if growth is not None:
             growth.strike(step)
+        if moves is not None:
+            await moves.strike()
         if rng is not None and rng.random() < 0.7:
             await injector.strike()
         if rng is not None:
@@ -300,6 +310,9 @@ async def _history(
     world.jump_clocks(behind_ms)
     _append(world, records, STEPS)
     await _settle(world, survivors)
+    if moves is not None:
+        await asyncio.sleep(TAKEN_S)
+        await moves.heal()
     for process in survivors:
         await process.stop()
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import repeat
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,16 +59,18 @@ def _taken_again() -> Iterator[None]:
 
 def _placed_by_the_newest(
     times_ms: Sequence[int], first: ShardOfKey, later: Sequence[KeyMap]
-) -> Iterator[ShardOfKey]:
+) -> Iterator[tuple[ShardOfKey, int]]:
     """Rows of `app.windows` of every day go where the newest map puts their key."""
     del times_ms, first
-    return repeat(later[-1][1])
+    return repeat((later[-1].shard_of, 0))
 
 
-def _days_of_the_plan(days: Sequence[int], maps: Sequence[DatedMap]) -> tuple[KeyMap, ...]:
+def _days_of_the_plan(taken: Sequence[TakenMap], maps: Sequence[DatedMap]) -> tuple[KeyMap, ...]:
     """The planned day of a map counts, though the partition has rows of it."""
-    planned = [one.first_day for one in maps[1:] if one.last_day is None]
-    return key_maps(planned[: len(days)], maps)
+    planned = zip(taken, maps[1:], strict=False)
+    return key_maps(
+        [msgspec.structs.replace(one, first_day=dated.first_day) for one, dated in planned], maps
+    )
 
 
 VARIANTS: Mapping[str, Variant] = {

@@ -10,10 +10,12 @@ import numpy as np
 
 from streams.connect.sinks.map_record import DayState
 from streams.connect.sinks.moves.store import Portion
+from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.dev.simulation.operators import moves
 from streams.dev.simulation.operators.moves import _Readers
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.state.placements import Placements
+from streams.engine.windows.aggregated.aggregate_table import AggregateTable
 from streams.operate.rebuild import homes
 from streams.operate.rebuild.homes import Homes
 from streams.operate.rebuild.rebuild import _Rebuild
@@ -84,6 +86,23 @@ async def _no_moves(self: _Rebuild) -> tuple[()]:
     await self.means.shards.learn()
     return ()
 
+
+def _none_live(self: AggregateTable, first_day: int, last_day: int) -> bool:
+    """A move is taken while windows of its days are open, whose rows older maps have placed."""
+    del self, first_day, last_day
+    return False
+
+
+def _keys_skipped(self: Mover, day: int) -> Iterator[Portion]:
+    """Rows of `app.windows` stay behind, and are deleted."""
+    return (one for one in _portions(self, day) if one.table in WINDOW_TABLES)
+
+
+OF_APPS: Mapping[str, Variant] = {
+    "move_taken_with_open_windows": replaced(AggregateTable, has_windows=_none_live),
+    "windows_left_behind_by_a_move": replaced(Mover, _portions=_keys_skipped),
+}
+"""Found by the simulation of any app with `app.windows`."""
 
 VARIANTS: Mapping[str, Variant] = {
     "move_not_awaited": replaced(moves, all_took=_not_awaited),

@@ -107,7 +107,7 @@ class MemoryWindows:
 
     def _counted(self, table: str, shard: int) -> list[Row]:
         shards = self._shards
-        return [row for row in shards.stored(table, shard) if shards.counts(row, shard)]
+        return [row for row in shards.stored(table, shard) if shards.counts(table, row, shard)]
 
 
 def _n(rows: list[Row]) -> int:

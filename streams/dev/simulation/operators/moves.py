@@ -22,12 +22,10 @@ from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.command_errors import MoveDiffers, MoveRefused
 from streams.core.errors import DiaError
 from streams.core.rows.built_in_tables import WINDOW_TABLES
-from streams.core.topics.topic import Topic
 from streams.core.types import LogReader
 from streams.dev.simulation.world import Difference, World
-from streams.engine.agents.agent import AgentSpec
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
-from streams.operate.shards.running_move import waits
+from streams.operate.shards.running_move import places_days, waits
 
 _DAY_S = 86_400
 _MOVES = 3
@@ -37,8 +35,8 @@ _CALLS = 90
 _CHANGES = frozenset(
     {"roll_up", "copy", "delete_portion", "enter", "delete_originals", "delete_copies"}
 )
-_Place: TypeAlias = tuple[str, str, str, str, int]
-"""table, series and day"""
+_Place: TypeAlias = tuple[Any, ...]
+"""table, series or key, and day"""
 
 
 class _Dead(Exception):  # noqa: N818 - the process of the mover
@@ -48,10 +46,9 @@ class _Dead(Exception):  # noqa: N818 - the process of the mover
 class Moves:
     """In ``share`` of all runs."""
 
-    def __init__(self, world: World, rng: random.Random, source: Topic, *, share: float) -> None:
+    def __init__(self, world: World, rng: random.Random, *, share: float) -> None:
         self._world = world
         self._rng = rng
-        self._source = source
         self._present = rng.random() < share
         self._day = world.start_ms // 1000 // _DAY_S
         self._record: MapRecord | None = None
@@ -108,7 +105,7 @@ class Moves:
         assert self._record is not None, "a move is planned"
         try:
             async with opened(self._world.broker.reader()) as reader:
-                return await all_took(self._world, reader, self._source, self._record)
+                return await all_took(self._world, reader, self._record)
         except DiaError:
             return False
 
@@ -136,12 +133,12 @@ class Moves:
             return
 
 
-async def all_took(world: World, reader: LogReader, source: Topic, record: MapRecord) -> bool:
+async def all_took(world: World, reader: LogReader, record: MapRecord) -> bool:
     """Whether the last commit of every partition names the move (M4)."""
-    (agent,) = (one for one in world.agents if isinstance(one, AgentSpec))
-    for number in range(world.partitions):
-        if await waits(reader, agent, number, record):
-            return False
+    for agent in filter(places_days, world.agents):
+        for number in range(world.partitions):
+            if await waits(reader, agent, number, record):
+                return False
     return True
 
 
@@ -208,10 +205,10 @@ class _Watched:
 
 
 def _visible(shards: MemoryShards) -> Counter[_Place]:
-    """Events by table, series and day."""
+    """Events by table, series and day; of `app.windows` rows by key and day."""
     found: Counter[_Place] = Counter()
-    for table in WINDOW_TABLES:
+    for table in filter(shards.moves, shards.stored_tables):
         for row in shards.rows(table):
-            series = row["tenant"], row["model"], row["metric"]
-            found[(table, *series, row["w"] // _DAY_S)] += row["n"]
+            place = (table, *shards.names(table, row), shards.day(table, row))
+            found[place] += row["n"] if table in WINDOW_TABLES else 1
     return found

@@ -12,7 +12,6 @@ b"R" bucket:u8 shard:u16 start_min:u32
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from types import MappingProxyType
@@ -22,7 +21,7 @@ import msgspec
 
 from streams.core.errors import UnknownTarget
 from streams.core.rows.built_in_tables import Bucket, FactRows, commit_version
-from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
 from streams.core.rows.dated_map import ShardOfKey
 from streams.core.rows.operational_tables import DEAD_LETTERS, LEDGER
 from streams.core.rows.row_sink import RowBatch
@@ -221,28 +220,63 @@ def rows_by_shard(
     later: Sequence[KeyMap] = (),
 ) -> list[FactRows]:
     """``shard_of_id``: of the first map. ``later``: the maps that place rows of a table with ``day_of``
-    from a day on."""
+    by their day; such rows get ``moved``."""
     by_shard: dict[int, list[int]] = {}
-    places: Iterator[ShardOfKey] = repeat(shard_of_id)
+    moved: list[int] = []
+    places: Iterator[tuple[ShardOfKey, int]] = repeat((shard_of_id, 0))
     if later and table.day_of:
         places = _places(found[table.day_of], shard_of_id, later)
     keys = zip(*(found[name] for name in table.shard_by), strict=True)
-    for index, (row_id, shard_of) in enumerate(zip(keys, places, strict=False)):
-        by_shard.setdefault(shard_of("\0".join(map(str, row_id))), []).append(index)
+    for index, (row_id, (shard_of, mark)) in enumerate(zip(keys, places, strict=False)):
+        by_shard.setdefault(shard_of(key_text(row_id)), []).append(index)
+        moved.append(mark)
+    if table.day_of:
+        found = {**found, MOVED: moved}
     return [
         FactRows(table, shard, {n: list(map(c.__getitem__, rows)) for n, c in found.items()})
         for shard, rows in by_shard.items()
     ]
 
 
+def key_text(row_id: Iterable[Any]) -> str:
+    """What chooses the shard of a row, from its values of ``shard_by``."""
+    return "\0".join(map(str, row_id))
+
+
+def has_days(times_ms: Iterable[int], first_day: int, last_day: int) -> bool:
+    """Whether a time is on one of these UTC days, in days since 1970."""
+    return any(first_day <= at_ms // _MS_PER_DAY <= last_day for at_ms in times_ms)
+
+
+def owes_days(
+    tables: Mapping[str, ClickHouseTable],
+    owed: Iterable[tuple[bytes, bytes]],
+    first_day: int,
+    last_day: int,
+) -> bool:
+    """Whether ``owed`` effects have a row of `app.windows` of these days."""
+    for key, value in owed:
+        table = tables.get(key[_FACTS.size :].decode()) if key[:1] == b"F" else None
+        if table is None or not table.day_of:
+            continue
+        if has_days(_decode(value)[table.day_of], first_day, last_day):
+            return True
+    return False
+
+
 def _places(
     times_ms: Sequence[int], first: ShardOfKey, later: Sequence[KeyMap]
-) -> Iterator[ShardOfKey]:
-    """The placement of each row, by the UTC day of its time."""
-    placements = [first, *(shard_of for _, shard_of in later)]
-    days = [day for day, _ in later]
+) -> Iterator[tuple[ShardOfKey, int]]:
+    """The placement of each row and its ``moved``, by the UTC day of its time: that of the last move of the day,
+    else of the last map that begins by then."""
+    of_day: dict[int, tuple[ShardOfKey, int]] = {}
     for at_ms in times_ms:
-        yield placements[bisect_right(days, at_ms // _MS_PER_DAY)]
+        day = at_ms // _MS_PER_DAY
+        if day not in of_day:
+            chosen = [one for one in later if one.places(day)]
+            chosen.sort(key=lambda one: one.moved)
+            of_day[day] = (chosen[-1].shard_of, chosen[-1].moved) if chosen else (first, 0)
+        yield of_day[day]
 
 
 def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:

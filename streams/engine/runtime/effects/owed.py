@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from streams.core.rows.built_in_tables import commit_version
+from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.rows.row_sink import DeclaredSink
 from streams.core.rows.targets import RowTarget
 from streams.engine.agents.agent import Change
 from streams.engine.runtime.effects import effects
 from streams.engine.runtime.effects.dead_letters import Row
+from streams.engine.runtime.effects.effects import has_days, owes_days
 from streams.engine.state.outbox import Outbox
 
 MAX_EVENTS = 50
@@ -37,6 +40,21 @@ class Owed:
             # Of the epoch, which is in some keys too, a commit has one.
             key = tuple(map(row.__getitem__, target.order_by))
         rows[key] = row
+
+    def owes(
+        self,
+        tables: Mapping[str, ClickHouseTable],
+        outbox: Outbox,
+        first_day: int,
+        last_day: int,
+    ) -> bool:
+        """Whether it, or the outbox, has a row of `app.windows` of these UTC days, in days since 1970."""
+        staged = any(
+            has_days((row[target.day_of] for row in rows.values()), first_day, last_day)
+            for target, rows in self._rows.values()
+            if isinstance(target, ClickHouseTable) and target.day_of
+        )
+        return staged or owes_days(tables, outbox.owed(), first_day, last_day)
 
     def change(self, change: Change) -> None:
         before = self._changes.get((change.cache, change.name))

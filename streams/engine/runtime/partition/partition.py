@@ -244,7 +244,7 @@ class Partition:
 
     def take_maps(self, maps: Sequence[DatedMap]) -> None:
         """D6 of a running partition."""
-        self.state.take_maps(maps, self.progress.last_day, self.progress.fold_offset)
+        self.state.take_maps(maps, self.progress.folded, owes=self._owed.owes)
 
     @property
     def _moves_taken(self) -> bool:

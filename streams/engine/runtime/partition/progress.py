@@ -42,6 +42,11 @@ class Progress:
     _refused: list[int] = field(default_factory=list)
     """the row of each dead letter of the batch in progress"""
 
+    @property
+    def folded(self) -> tuple[int, int]:
+        """The last day of which an event was folded, and the offset behind the folded records."""
+        return self.last_day, self.fold_offset
+
     @classmethod
     def after(cls, link: Link) -> Progress:
         counters = link.counters

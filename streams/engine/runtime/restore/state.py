@@ -16,21 +16,26 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
 from streams.core.errors import StoreUnusable
 from streams.core.rows.built_in_tables import version_of
+from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.rows.dated_map import DatedMap
 from streams.core.types import Store, TopicPartition
+from streams.engine.engine_tables import OUTBOX
 from streams.engine.state.changelog import Link, unknown_format
 from streams.engine.state.live_keys import EntryPlace, LiveKeys
-from streams.engine.state.placements import KeyMap, TakenMap, first_days, key_maps, take
-from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
+from streams.engine.state.outbox import Outbox
+from streams.engine.state.placements import KeyMap, TakenMap, key_maps, take
+from streams.engine.state.table import DatedTable, Entry, FiledTable, Table, TableContext, TableSpec
 from streams.engine.windows.minutes.emission import EmittingTable
+
+OwesDays: TypeAlias = Callable[[Mapping[str, ClickHouseTable], Outbox, int, int], bool]
 
 STORE_FORMAT = 9
 STORE_READABLE = frozenset({8, 9})
@@ -87,7 +92,7 @@ class PartitionState:
     later_maps: tuple[TakenMap, ...] = ()
     """the shard maps after the first that the tables have; the next link names them"""
     key_maps: tuple[KeyMap, ...] = ()
-    """those of them that place rows of `app.windows`"""
+    """the same as they place rows of `app.windows`"""
     _carried: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -95,21 +100,30 @@ class PartitionState:
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
 
     def take_maps(
-        self, maps: Sequence[DatedMap], last_day: int, next_offset: int, *, loaded: bool = True
+        self,
+        maps: Sequence[DatedMap],
+        folded: tuple[int, int],
+        *,
+        loaded: bool = True,
+        owes: OwesDays | None = None,
     ) -> None:
         """D6: have the tables place windows by ``maps``, which begin with those of the last link,
-        up to a move that has to wait; events up to ``last_day``, and records below ``next_offset``,
-        are folded. Before the tables are ``loaded``, each further move waits."""
+        up to a move that has to wait. ``folded``: the last day of events, and the offset behind the records,
+        that are. Before the tables are ``loaded``, each further move waits. ``owes``: as `Owed.owes`."""
         emitting = [one for one in self.tables.values() if isinstance(one, EmittingTable)]
+        tables, outbox = self.context.targets.tables, cast(Outbox, self.tables[OUTBOX.name])
+        placing = [one for one in self.tables.values() if isinstance(one, DatedTable)]
 
         def has_windows(first: int, last: int) -> bool:
-            return not loaded or any(table.has_windows(first, last) for table in emitting)
+            owing = owes is not None and owes(tables, outbox, first, last)
+            return not loaded or owing or any(one.has_windows(first, last) for one in placing)
 
+        last_day, next_offset = folded
         had = len(self.later_maps)
         known = self.later_maps or self.link.later_maps
         since = version_of(self.context.epoch, next_offset)
         self.later_maps = take(known, maps, last_day, has_windows, since)
-        self.key_maps = key_maps(first_days(self.later_maps), maps)
+        self.key_maps = key_maps(self.later_maps, maps)
         for taken, dated in list(zip(self.later_maps, maps[1:], strict=False))[had:]:
             for table in emitting:
                 days = taken.first_day, taken.last_day

@@ -35,6 +35,7 @@ from streams.engine.windows.aggregated.state_shares import Added, Begins, ShareC
 from streams.engine.windows.aggregated.window_keys import BatchKeys, Key, KeyNumbers
 
 NEVER_MS = 1 << 62
+_DAY_MS = 86_400_000
 CLOSED_ROWS_MAX = 20_000
 _DECLARATION = b""
 _CLOSED = b"\xc0"
@@ -238,6 +239,16 @@ class AggregateTable(ABC):
             self.closed_ms, self._closed_moved = until_ms, True
         if self._room > 0:
             self._close_due()
+
+    def has_windows(self, first_day: int, last_day: int) -> bool:
+        """As `DatedTable`."""
+        start_ms, end_ms = first_day * _DAY_MS, (last_day + 1) * _DAY_MS
+        closed = any(start_ms <= row.start_ms < end_ms for row in self._closed_rows)
+        return closed or self._begins_in(start_ms, end_ms)
+
+    @abstractmethod
+    def _begins_in(self, start_ms: int, end_ms: int) -> bool:
+        """Whether an open window begins in [start_ms, end_ms)."""
 
     @property
     @abstractmethod

@@ -150,6 +150,19 @@ class AggregateWindows(AggregateTable):
         size_ms, step_ms = self._windows.size_ms, self._windows.step_ms
         return ((oldest - size_ms) // step_ms + 1) * step_ms
 
+    def _begins_in(self, start_ms: int, end_ms: int) -> bool:
+        oldest_ms = self._next_ms
+        if oldest_ms is None:
+            return False
+        size_ms, step_ms = self._windows.size_ms, self._windows.step_ms
+        for pane_ms in self._starts:
+            # The windows of a pane that are not closed, and of those the first one in the range.
+            first_ms = max(oldest_ms, ((pane_ms - size_ms) // step_ms + 1) * step_ms)
+            there_ms = max(first_ms, -(-start_ms // step_ms) * step_ms)
+            if there_ms <= pane_ms and there_ms < end_ms:
+                return True
+        return False
+
     @property
     def _is_due(self) -> bool:
         start_ms = self._next_ms

@@ -143,6 +143,9 @@ class SessionWindows(AggregateTable):
 
     # --- closing -----------------------------------------------------------------------------
 
+    def _begins_in(self, start_ms: int, end_ms: int) -> bool:
+        return any(start_ms <= one.start_ms < end_ms for one in self._sessions.values())
+
     @property
     def _is_due(self) -> bool:
         return bool(self._queue) and self._queue[0][0] + self._gap_ms <= self.closed_ms

@@ -79,7 +79,11 @@ class TraceHandler:
 
     @asynccontextmanager
     async def _means(self) -> AsyncIterator[TraceMeans]:
-        shards = ShardRows(self._settings) if self._settings.shards() else None
+        shards = (
+            ShardRows(self._settings, self._app.clickhouse_tables)
+            if self._settings.shards()
+            else None
+        )
         try:
             async with opened(self._broker.admin()) as admin, self._logs.reader() as reader:
                 shown = None if shards is None else _AnonymousRows(shards)

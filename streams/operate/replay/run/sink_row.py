@@ -5,6 +5,7 @@ insert changes nothing. It precedes the transaction that journals it."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -14,15 +15,15 @@ import msgspec
 import numpy as np
 
 from streams.core.errors import RollUpExpired, ShardUnavailable
-from streams.core.rows.built_in_tables import ShardSet, WindowRows
-from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.built_in_tables import FactRows, ShardSet, WindowRows
+from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
+from streams.core.rows.dated_map import DatedMap
 from streams.core.rows.moved_home import brought
-from streams.core.rows.moved_mark import version_of_move
+from streams.core.rows.moved_mark import token, version_of_move
 from streams.core.rows.row_json import FIRST_DAYS, read_row
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.core.rows.targets import RowTarget, Targets
-from streams.engine.runtime.effects.effects import rows_by_shard
-from streams.engine.state.placements import key_maps
+from streams.engine.runtime.effects.effects import key_text, rows_by_shard
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 _HOUR_S, _DAY_S = 3600, 86_400
@@ -124,7 +125,9 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
         )
     await shards.insert(shard, [_rows(row, shard, moved)])
     if await _home(shards, row) != (shard, moved):
-        raise ShardUnavailable(f"{_day_of(row)} began to move while a row of it was returned.")
+        raise ShardUnavailable(
+            f"{_day_text(row.w // _DAY_S)} began to move while a row of it was returned."
+        )
     if row.table == "m1":
         # Minutes of the hour or day may have expired: then those stay as they are.
         with suppress(RollUpExpired):
@@ -141,19 +144,22 @@ async def _home(shards: ShardSet, row: RefusedWindowRow) -> tuple[int, int]:
     first = row.shard
     if first is None:
         (first,) = shards.maps[0].shard_of(*names).tolist()
-    for one in shards.maps[version_of_move(row.moved) :]:
-        if one.moves(day) and day in one.unfinished:
-            raise ShardUnavailable(
-                f"{_day_of(row)} moves to other shards (`dia shards list`): its rows are returned "
-                "afterwards."
-            )
+    _refuse_moving(shards.maps[version_of_move(row.moved) :], day)
     columns = (np.array([value], np.int64) for value in (day, first, row.moved))
     (shard,), (moved,) = brought(shards.maps, names, *columns)
     return int(shard), int(moved)
 
 
-def _day_of(row: RefusedWindowRow) -> str:
-    return f"the UTC day {row.w // _DAY_S} since 1970"
+def _refuse_moving(maps: Sequence[DatedMap], day: int) -> None:
+    if any(one.moves(day) and day in one.unfinished for one in maps):
+        raise ShardUnavailable(
+            f"{_day_text(day)} moves to other shards (`dia shards list`): its rows are returned "
+            "afterwards."
+        )
+
+
+def _day_text(day: int) -> str:
+    return f"the UTC day {day} since 1970"
 
 
 async def insert_fact(
@@ -163,18 +169,45 @@ async def insert_fact(
     first_days: Sequence[int] = (),
 ) -> None:
     """``first_days`` as in `TargetRow`. Raises as `ShardSet.insert`, and `ShardUnavailable` while no
-    server says these maps."""
-    if len(key_maps(first_days, shards.maps)) < len(first_days):
-        await shards.learn(certain=True)
-    later = key_maps(first_days, shards.maps)
-    if len(later) < len(first_days):
+    server says these maps, or the day of the row moves."""
+    columns = {name: [cell] for name, cell in row.items()}
+    if not table.day_of:
+        for rows in rows_by_shard(table, columns, shards.shard_of_key):
+            await shards.insert(rows.shard, [rows])
+        return
+    home = await _key_home(shards, table, row, first_days)
+    shard, moved = home
+    await shards.insert(shard, [FactRows(table, shard, {**columns, MOVED: [moved]})])
+    if await _key_home(shards, table, row, first_days) != home:
+        day = row[table.day_of] // (1000 * _DAY_S)
+        raise ShardUnavailable(f"{_day_text(day)} began to move while a row of it was returned.")
+
+
+async def _key_home(
+    shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any], first_days: Sequence[int]
+) -> tuple[int, int]:
+    """As `_home`, of a row of `app.windows`."""
+    await shards.learn(certain=True)
+    maps = shards.maps
+    endless = [one for one in maps if one.last_day is None]
+    if len(endless) <= len(first_days):
         raise ShardUnavailable(
             f"the row is of a partition with {1 + len(first_days)} shard maps, and no server names more than "
-            f"{1 + len(later)} yet."
+            f"{len(endless)} yet."
         )
-    columns = {name: [cell] for name, cell in row.items()}
-    for rows in rows_by_shard(table, columns, shards.shard_of_key, later):
-        await shards.insert(rows.shard, [rows])
+    day, placed_by = row[table.day_of] // (1000 * _DAY_S), version_of_move(row.get(MOVED, 0))
+    key = key_text(row[name] for name in table.shard_by)
+    if placed_by > len(maps):
+        raise ShardUnavailable(f"map {placed_by} placed the row, and no server names it yet.")
+    _refuse_moving(maps[placed_by:], day)
+    number = bisect_right(first_days, day)
+    shard = (maps[placed_by - 1] if placed_by else endless[number]).shard_of_key(key)
+    moved = row.get(MOVED, 0)
+    for version, one in enumerate(maps[placed_by:], placed_by + 1):
+        target = one.shard_of_key(key)
+        if one.moves(day) and day not in one.returned and target != shard:
+            shard, moved = target, token(version, shard)
+    return shard, moved
 
 
 def _rows(row: RefusedWindowRow, shard: int, moved: int) -> WindowRows:

@@ -6,6 +6,7 @@ import pytest
 
 from agents.app import app as built_in
 from streams import App, Count, Distinct, First, Last, Min, Quantiles, Record, Sum, TopK
+from streams.connect.sinks.moved_rows import BY_SERIES
 from streams.connect.sinks.window_views.aggregated_view import AggregatedView
 from streams.connect.sinks.window_views.series_view import series_view
 from streams.connect.sinks.window_views.view import Question, view_named
@@ -130,6 +131,8 @@ def test_a_question_goes_to_the_shard_of_its_key_with_values_as_parameters(views
     sales, asked = views["sales"], []
 
     class Maps:
+        moves = ()
+
         @staticmethod
         def shards_of_key(key):
             asked.append(key)
@@ -218,7 +221,7 @@ def test_a_range_is_read_from_a_table_that_still_has_it(view, day_ago, table):
     """A chart or ranking of one day two months ago was empty: minutes of it are gone, hours are there."""
     now_s = 1_760_000_000
     sales = AggregatedView(
-        name="sales", description="", dimensions=(), tenant=False, figures=(), charts=(), columns={}, key=(),
+        name="sales", description="", dimensions=(), tenant=False, figures=(), charts=(), columns={}, key=(), placement=BY_SERIES,
         grains=(Grain("sales", 60_000, 86_400, 7 * 86_400), Grain("sales_1h", 3_600_000, 86_400)),
     )  # fmt: skip
     views = {"m1": series_view(30), "sales": sales}

@@ -61,3 +61,32 @@ def test_a_commit_holds_all_equal_rows_of_a_sink():
     """A sink has no keys."""
     found = _owed("lines", [{"account": "a", "amount": 1.0}] * 2)
     assert len(found) == 2
+
+
+def test_windows_of_a_day_are_owed_until_their_shard_has_them():
+    """A move of the day waits for them: their rows would have the key that its map gives."""
+    table = ClickHouseTable(
+        name="sold",
+        columns={"account": str, "w": "DateTime64(3, 'UTC')"},
+        order_by=("account", "w"),
+        shard_by=("account",),
+        day_of="w",
+    )
+    tables, owed, outbox = {"sold": table, "balances": BALANCES}, Owed(), Outbox()
+
+    def owes(day):
+        everywhere = owed.owes(tables, outbox, day, day)
+        assert everywhere or not effects.owes_days(tables, outbox.owed(), day, day)
+        return everywhere
+
+    owed.fact(table, {"account": "a", "w": 3 * 86_400_000}, None)
+    owed.fact(BALANCES, _balance("a", 1.0, day=4 * 86_400_000), None)
+    assert (owes(3), owes(4)) == (True, False)
+    owed.settle(outbox, epoch=0, seq=7, now_ms=0)
+    assert (owes(2), owes(3)) == (False, True)
+    outbox.delta(7)
+    assert owes(3)
+    for effect in outbox.take_fresh():
+        outbox.acknowledged(effect.key, effect.seq)
+    outbox.delta(8)
+    assert not owes(3)

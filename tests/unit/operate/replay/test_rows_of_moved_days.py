@@ -10,9 +10,10 @@ from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.clock import VirtualClock
 from streams.core.errors import ShardUnavailable
+from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.rows.dated_map import DAY_S
 from streams.core.rows.moved_mark import mark, token
-from streams.operate.replay.run.sink_row import RefusedWindowRow, insert_window
+from streams.operate.replay.run.sink_row import RefusedWindowRow, insert_fact, insert_window
 
 DAY = 20_000
 ROW = RefusedWindowRow(
@@ -22,8 +23,19 @@ ROW = RefusedWindowRow(
 )  # fmt: skip
 
 
+SOLD = ClickHouseTable(
+    name="sold",
+    columns={"account": str, "w": "DateTime64(3, 'UTC')", "n": int},
+    order_by=("account", "w"),
+    shard_by=("account",),
+    in_epoch=True,
+    day_of="w",
+)
+
+
 def two_shards():
-    return MemoryShards(2, VirtualClock(start_ms=(DAY + 5) * DAY_S * 1000))
+    clock = VirtualClock(start_ms=(DAY + 5) * DAY_S * 1000)
+    return MemoryShards(2, clock, tables={SOLD.name: SOLD})
 
 
 def add_move(made):
@@ -110,3 +122,22 @@ async def test_a_row_goes_the_way_of_every_move_of_its_day(shards):
     await insert_window(shards, placed)
     assert {row["moved"] for row in shards.stored("m1", 0)} == {token(3, 1), mark(3)}
     assert sum(row["n"] for row in shards.rows("h1")) == 9
+
+
+async def test_a_row_of_app_windows_goes_where_its_day_is(shards):
+    """Its key, not its series, says which shard the move takes it to."""
+    first = shards.maps[0]
+    account = next(name for name in "abcdefgh" if first.shard_of_key(name) == 0)
+    row = {"account": account, "w": DAY * DAY_S * 1000, "n": 1, "epoch": 0, "ver": 5}
+    with pytest.raises(ShardUnavailable, match="moves to other shards"):
+        await insert_fact(shards, SOLD, row)
+    late = {**row, "w": row["w"] + 1, "moved": mark(2)}
+    await insert_fact(shards, SOLD, late)
+    shards.enter_day(2, DAY, DayState.DONE)
+    for _ in range(2):
+        await insert_fact(shards, SOLD, row)
+    await insert_fact(shards, SOLD, {**row, "w": row["w"] + DAY_S * 1000})
+    moved = {one["w"] - row["w"]: one["moved"] for one in shards.stored("sold", 1)}
+    assert moved == {0: token(2, 0), 1: mark(2)}
+    assert [one["moved"] for one in shards.stored("sold", 0)] == [0]
+    assert sorted(one["w"] - row["w"] for one in shards.rows("sold")) == [0, 1, DAY_S * 1000]
