@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
@@ -91,11 +91,12 @@ class Printer:
     def say(self, text: str) -> None:
         """A message on stderr; ``--quiet`` suppresses it."""
         if not self.quiet:
-            print(lines_printable(masked(text)), file=sys.stderr, flush=True)
+            self.warn(text)
 
     def warn(self, text: str) -> None:
-        """A message on stderr, also with ``--quiet``."""
-        print(lines_printable(masked(text)), file=sys.stderr, flush=True)
+        """A message on stderr, also with ``--quiet``. A full disk behind stderr ends no command."""
+        with suppress(OSError):
+            print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(

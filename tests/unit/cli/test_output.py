@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -219,3 +220,15 @@ def test_a_wide_enough_terminal_shows_all(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     Printer().rows(("topic", "long"), [["t" * 30, "x" * 60]], detail=("long",))
     assert "long" in terminal.getvalue()
+
+
+def test_a_full_disk_behind_stderr_ends_no_command(monkeypatch):
+    """A console and an edge did not start because they could not say where they listen."""
+
+    class FullDisk(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stderr", FullDisk())
+    Printer().say("listening")
+    Printer(quiet=True).warn("not listening")
