@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 PAGES = {
     "/": "Overview", "/explore": "Explore", "/messages": "Messages",
@@ -39,3 +39,11 @@ def serious(page: Page, options: dict[str, object] | None = None) -> list[str]:
         .response["violations"]
         if one["impact"] in SERIOUS
     ]
+
+
+def usable(page: Page, *sizes: ViewportSize) -> None:
+    """At each size, axe finds nothing serious and nothing is wider; the page keeps the last one."""
+    for size in sizes:
+        page.set_viewport_size(size)
+        assert serious(page) == [], size
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), size

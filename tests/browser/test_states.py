@@ -25,7 +25,8 @@ from tests.browser.memory_console import (
     admin_page,
     look,
 )
-from tests.browser.pages import PAGES, PHONE, read, serious, sign_in
+from tests.browser.pages import PAGES, PHONE, read, serious, sign_in, usable
+from tests.depth import part
 from tests.unit.operate.loadtest.test_verdict import made_record
 
 OF_ROWS = ("/explore", "/decisions", "/training")
@@ -67,7 +68,8 @@ def _usable(
     only: dict[str, object] | None = None,
 ) -> None:
     """Nothing is wider than a phone, no address is shown, and axe finds nothing serious. It is not asked
-    about a page of which the state of this test ``changed`` nothing but the banner, because it is slow."""
+    about a page of which the state of this test ``changed`` nothing but the banner, because it is slow; `make test`
+    asks it of a third of the others."""
     assert "secret-host" not in page.locator("body").inner_text()
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
@@ -82,6 +84,7 @@ def _usable(
 def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console):
     """Half of the rows are unknown: "no event" would be a lie, and the sum of the other half too."""
     console.down = {1}
+    asked = part((*OF_HEALTH, *OF_ROWS, "/dead-letters"), 0)
     for path in PAGES:
         look(page, console, path)
         body = page.locator("main")
@@ -92,9 +95,7 @@ def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console
             expect(page.locator("#ledger")).to_contain_text("Unknown: ClickHouse does not answer")
         if path in OF_ROWS:
             expect(body.get_by_role("button", name="Try again").first).to_be_visible()
-        _usable(
-            page, path, Look(WIDE, "light"), changed=path in (*OF_HEALTH, *OF_ROWS, "/dead-letters")
-        )
+        _usable(page, path, Look(WIDE, "light"), changed=path in asked)
 
 
 def test_try_again_reads_every_panel_of_one_answer(page, console):
@@ -114,13 +115,14 @@ def test_try_again_reads_every_panel_of_one_answer(page, console):
 def test_with_kafka_down_pages_say_so(page, console):
     """Lag, messages and dead letters are then unknown, which is not zero."""
     console.broker.away = True
+    asked = part([path for path in PAGES if path not in OF_ROWS], 1)
     for path in PAGES:
         look(page, console, path)
         expect(page.locator("#degraded")).to_contain_text("kafka")
         body = page.locator("main")
         for empty in ("No dead letter", "No message", "Nothing skipped yet"):
             expect(body).not_to_contain_text(empty)
-        _usable(page, path, Look(PHONE, "dark"), changed=path not in OF_ROWS)
+        _usable(page, path, Look(PHONE, "dark"), changed=path in asked)
 
 
 def test_without_a_worker_every_page_is_red(page, console):
@@ -135,19 +137,22 @@ def test_without_a_worker_every_page_is_red(page, console):
 def test_without_rows_pages_are_empty_and_not_in_error(page, console):
     """A new installation: an empty page says what to do, and a grey slab says nothing."""
     console.empty = True
+    asked = part([*PAGES], 2)
     for path in PAGES:
         look(page, console, path)
         assert page.locator(".state.error").count() == 0, path
-        _usable(page, path, Look(WIDE, "dark"))
+        _usable(page, path, Look(WIDE, "dark"), changed=path in asked)
 
 
 def test_pages_with_data_are_readable_in_the_dark_on_a_phone(page, console):
     """A real pipeline's pages are looked at wide and light. Contrast alone is asked of axe: it is slow. These
     tests look at each page of the menu."""
     assert _offered(page) == [path for path in PAGES if "?" not in path]
+    asked = part([*PAGES], 0)
+    contrast: dict[str, object] = {"runOnly": ["color-contrast"]}
     for path in PAGES:
         look(page, console, path)
-        _usable(page, path, Look(PHONE, "dark"), only={"runOnly": ["color-contrast"]})
+        _usable(page, path, Look(PHONE, "dark"), changed=path in asked, only=contrast)
 
 
 def test_a_page_that_still_reads_claims_nothing(page, console):
@@ -360,18 +365,15 @@ def test_letters_say_replayed_when_their_replay_has_ended(page, console):
     expect(page.locator("#outcome")).to_contain_text("1 of 1 letter replayed")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_view_is_saved_opened_and_deleted(page, console, width):
+def test_a_view_is_saved_opened_and_deleted(page, console):
     """A dashboard of one's own is an address with a name, on every page."""
-    page.set_viewport_size({"width": width, "height": 800})
     look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}&range=6h")
     saved = page.url
     page.locator("#views summary").click()
     page.get_by_label("Save this page as").fill("latency of acme")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator("#views")).to_contain_text("Saved as latency of acme.")
-    assert serious(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    usable(page, WIDE, PHONE)
     look(page, console, "/dead-letters")
     page.locator("#views summary").click()
     page.get_by_role("link", name="latency of acme").click()
@@ -398,10 +400,9 @@ def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
     assert f"model={MODEL}" in page.url
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE])
-def test_a_simulation_is_read_as_a_chart_and_asked_for_with_its_cost(page, console, size):
+def test_a_simulation_is_read_as_a_chart_and_asked_for_with_its_cost(page, console):
     """Its quantiles were a dump of JSON, and a request was a file for `dia produce`."""
-    page.set_viewport_size(size)
+    page.set_viewport_size(PHONE)
     look(page, console, "/decisions")
     page.locator("#simulations tbody tr").first.click()
     result = page.locator("#simulations tr[data-more]")
@@ -421,8 +422,7 @@ def test_a_simulation_is_read_as_a_chart_and_asked_for_with_its_cost(page, conso
     ask.get_by_label("Parameters").fill("{}")
     ask.get_by_role("button", name="Ask").click()
     expect(page.locator("#ask-said")).to_contain_text("Its result follows")
-    assert serious(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    usable(page, PHONE, WIDE)
 
 
 def test_a_token_of_one_tenant_opens_every_page_that_it_is_offered(console, browser):
