@@ -21,7 +21,7 @@ READS = {
     "audit", "backup list", "backup verify", "canary check", "capacity plan", "capacity predict", "capacity test",
     "config show", "context list", "dlq breaker list", "dlq export", "dlq list", "dlq show",
     "dlq stats", "doctor", "drill list", "events example", "explain", "loadtest example",
-    "migrate plan", "migrate status", "operations list", "query model", "query series", "query sql",
+    "migrate plan", "migrate status", "operations list", "query model", "query rights", "query series", "query sql",
     "region status", "replay plan", "replay policies", "replay status", "schemas check",
     "schemas list", "schemas show", "shards list", "shards moves", "shards plan add",
     "shards plan move", "shards plan remove", "shards size", "shed list", "shed plan", "status",

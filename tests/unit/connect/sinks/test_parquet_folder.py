@@ -50,7 +50,7 @@ async def test_a_batch_written_twice_is_one_file(opened, tmp_path, scheme):
     for one in (batch(7, 1.0, 2.0), batch(8, 3.0), batch(7, 1.0, 2.0)):
         await sink.write(one)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"acme-group-orders-3-{version:014x}-0.parquet" for version in (7, 8)]
+    assert names == [f"acme-group.orders-3-{version:014x}-0.parquet" for version in (7, 8)]
     rows = pq.read_table(folder).to_pylist()
     assert sorted(row["amount"] for row in rows) == [1.0, 2.0, 3.0]
     assert rows[0]["sold"].timestamp() == 1_760_000_000
