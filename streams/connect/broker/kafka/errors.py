@@ -81,6 +81,21 @@ _FORBIDDEN = (
     client.ClusterAuthorizationFailedError,
     client.TransactionalIdAuthorizationFailed,
 )
+_CLOCKS = (
+    ". The clock of this machine is ahead of the broker's by more than the topic's "
+    "message.timestamp.after.max.ms, or behind by more than its message.timestamp.before.max.ms: set it."
+)
+_RIGHTS = (
+    ". The Kafka user lacks a right: `dia topics rights` lists those of each role, "
+    "`dia topics grant` gives them."
+)
+_MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[DiaError], str], ...] = (
+    (_TOO_LARGE, TooLarge, ""),
+    (_REFUSED, UsageError, ""),
+    ((client.InvalidPartitionsError,), RefusedBySafety, ""),
+    (_FORBIDDEN, BrokerUnavailable, _RIGHTS),
+    ((client.InvalidTimestampError,), BrokerUnavailable, _CLOCKS),
+)
 
 
 def broker_error(error: BaseException, doing: str) -> DiaError:
@@ -91,17 +106,9 @@ def broker_error(error: BaseException, doing: str) -> DiaError:
     for cause in _chain(error):
         if isinstance(cause, client.UnknownTopicOrPartitionError) or "Unrecognized" in str(cause):
             return UnknownTopic(f"{text}. `dia topics apply` creates the topics.")
-        if isinstance(cause, _TOO_LARGE):
-            return TooLarge(text)
-        if isinstance(cause, _REFUSED):
-            return UsageError(text)
-        if isinstance(cause, client.InvalidPartitionsError):
-            return RefusedBySafety(text)
-        if isinstance(cause, _FORBIDDEN):
-            return BrokerUnavailable(
-                f"{text}. The Kafka user lacks a right: `dia topics rights` lists those of each role, "
-                f"`dia topics grant` gives them."
-            )
+        for kinds, meaning, hint in _MEANINGS:
+            if isinstance(cause, kinds):
+                return meaning(f"{text}{hint}")
     return BrokerUnavailable(f"{text}. `dia doctor` checks the broker.")
 
 
@@ -111,6 +118,8 @@ def transaction_error(error: BaseException, doing: str) -> PartitionRestart:
     for cause in _chain(error):
         if isinstance(cause, _FENCED):
             return ProducerFenced(text)
+        if isinstance(cause, client.InvalidTimestampError):
+            return CommitInDoubt(f"{text}{_CLOCKS}")
     return CommitInDoubt(text)
 
 
