@@ -44,12 +44,12 @@ def show_plan(ctx: typer.Context, *, replication_factor: _Replication = None) ->
     Example: dia topics plan
     """
     from streams.core.errors import RefusedBySafety
-    from streams.operate.topics.topics import refusal
+    from streams.operate.topics.topics import refusals
 
     run = invocation(ctx)
     planned = asyncio.run(_run(run, replication_factor))
-    if planned.refused:
-        raise RefusedBySafety(f"`dia topics apply` will refuse: {refusal(planned.refused)}")
+    if reasons := refusals(planned):
+        raise RefusedBySafety(f"`dia topics apply` will refuse: {' '.join(reasons)}")
 
 
 def apply_plan(

@@ -278,7 +278,8 @@ async def apply(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool = F
         present = await admin.describe_topics()
         made = plan(planned.topology, list(planned.wanted.values()), present, planned.named)
         await _carry_out(admin, made, accept_dedupe_gap=accept_dedupe_gap)
-    _refuse(planned, accept_dedupe_gap=accept_dedupe_gap)
+    if reasons := refusals(planned, accept_dedupe_gap=accept_dedupe_gap):
+        raise RefusedBySafety(f"{' '.join(reasons)} Every other change of the plan is made.")
 
 
 async def _carry_out(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
@@ -294,10 +295,11 @@ async def _carry_out(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: boo
             await admin.create_partitions({change.topic: int(change.wanted)})
 
 
-def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
+def refusals(planned: TopicPlan, *, accept_dedupe_gap: bool = False) -> list[str]:
+    """Why `apply` refuses changes of ``planned``, in sentences; empty if it makes all of them."""
     reasons = []
     if planned.refused:
-        reasons.append(refusal(planned.refused))
+        reasons.append(_smaller(planned.refused))
     if planned.dedupe_gaps and not accept_dedupe_gap:
         named = ", ".join(f"{c.topic} from {c.now} to {c.wanted}" for c in planned.dedupe_gaps)
         tables = ", ".join(name for c in planned.dedupe_gaps for name in c.tables)
@@ -311,11 +313,10 @@ def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
             "change are counted twice for up to DIA_DEDUPE_TTL_S, unless the producers pause for that "
             f"long. {left}To grow all the same: `dia topics apply --accept-dedupe-gap`."
         )
-    if reasons:
-        raise RefusedBySafety(f"{' '.join(reasons)} Every other change of the plan is made.")
+    return reasons
 
 
-def refusal(refused: Iterable[TopicChange]) -> str:
+def _smaller(refused: Iterable[TopicChange]) -> str:
     listed = "; ".join(f"{c.topic} {c.setting} from {c.now} to {c.wanted}" for c in refused)
     return (
         f"the settings would make topics smaller: {listed}. Unset DIA_TOPIC_* or name at least "

@@ -42,7 +42,7 @@ def test_growing_a_source_names_the_tables_that_keep_entries_of_moved_keys(
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_TOPIC_PARTITIONS", "clicks=4")
     monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
-    assert main(["--app", "grown_app:app", "topics", "plan"]) == 0
+    assert main(["--app", "grown_app:app", "topics", "plan"]) == 5
     assert "their entries stay behind in counts" in capsys.readouterr().out
     assert main(["--app", "grown_app:app", "topics", "apply"]) == 5
     assert "Entries of counts stay in their partition" in capsys.readouterr().err
