@@ -32,6 +32,7 @@ from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.connect.sinks.window_views.read import read
 from streams.connect.sinks.window_views.view import Question, WindowPoints, WindowView
 from streams.core.clock import SystemClock
+from streams.core.rows.clickhouse_table import MOVED
 from streams.core.settings import Settings
 from streams.dev.local.stack import StackStatus
 from streams.engine.app.window_views import window_views
@@ -123,7 +124,9 @@ def _insert(settings: Settings, app: App, rows: dict[str, list[Any]]) -> None:
         for name, found in rows.items():
             table = app.clickhouse_tables[name]
             columns = {
-                column: [row[column] for row in found] for column in table.types if column != "at"
+                column: [row[column] for row in found]
+                for column in table.types
+                if column not in ("at", MOVED)
             }
             for chunk in rows_by_shard(table, columns, shards.shard_of_key):
                 await shards.insert(chunk.shard, [chunk])
