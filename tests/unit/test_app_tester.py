@@ -13,6 +13,7 @@ import faust
 import msgspec
 import pytest
 
+from streams.connect.broker.partitioner import partition_of
 from streams.core.errors import TableMisused, UnsupportedByDia, UsageError
 from streams.engine.app.app import App
 from streams.testing import SETTINGS, AppTester, NotAtRest
@@ -173,6 +174,37 @@ def test_an_event_that_waited_for_group_by_is_as_old_as_it_was(tested):
     tester.send(visits, Visit(user="u", page="p", ts=tester.now_ms))
     assert tester.dead_letters == []
     assert tester.table(by_page) == {"p": 1}
+
+
+class Page(msgspec.Struct):
+    page: str
+    waits_s: int
+
+
+def test_an_event_without_a_time_that_waited_for_group_by_is_in_an_open_window(tested):
+    """By its first append its window was closed by the event of another partition: a dead letter, which a
+    replay refused again."""
+    app = App("site")
+    visits = app.topic("visits", value_type=Page, partitions=4)
+    by_page = app.Table("by_page", default=int).tumbling(10, expires=timedelta(seconds=5))
+
+    async def after_a_while(visit):
+        await asyncio.sleep(visit.waits_s)
+        return True
+
+    @app.agent(visits)
+    async def track(stream):
+        async for visit in stream.filter(after_a_while).group_by("page"):
+            by_page[visit.page] += 1
+
+    tester = tested(app)
+    # One of the first partition, which waits while one of another partition comes and is counted.
+    for key, waits_s in ((b"slow", 60), (b"other", 0)):
+        tester._run(tester._append("visits", key, b'{"page":"p","waits_s":%d}' % waits_s, ()))
+        tester._run(asyncio.sleep(30))
+    tester.settle()
+    assert partition_of(b"slow", 4) != partition_of(b"other", 4)
+    assert tester.dead_letters == []
 
 
 class Reading(msgspec.Struct):

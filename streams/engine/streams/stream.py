@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.core.errors import Pending, UnsupportedByDia
@@ -20,6 +21,7 @@ from streams.core.records.headers import REPLAY_APPEND_TS, last
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.settings import Settings
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target
+from streams.core.topics.topic import Topic
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
 from streams.engine.streams.sending import key_text, made_here, outgoing
@@ -105,7 +107,7 @@ class Regrouping(NamedTuple):
     """The topic with events under another key, and whether this stream sends to it or reads from
     it."""
 
-    topic: Target
+    topic: Topic
     sends: bool
 
 
@@ -244,11 +246,14 @@ class Stream:
             return self.__aiter__()
         return self._regrouped(regrouping.topic, _key_of(key))
 
-    async def _regrouped(self, topic: Target, key_of: Callable[[Any], Any]) -> AsyncIterator[Any]:
+    async def _regrouped(self, topic: Topic, key_of: Callable[[Any], Any]) -> AsyncIterator[Any]:
+        # Without a time of its own a copy is as new as its append: by the first one, the windows of an event
+        # that waited would be closed by those of other partitions.
+        headers_of = first_appended if topic.time_field else attrgetter("headers")
         async for event in self.events():
             key, message = key_of(event.value), event.message
             raw = key if isinstance(key, bytes) else str(key)
-            self.send(topic, raw, message.value, headers=first_appended(message))
+            self.send(topic, raw, message.value, headers=headers_of(message))
         yield None  # never runs: makes this a generator, as the other end is
 
     @property
