@@ -31,7 +31,7 @@ from streams.core.rows.built_in_tables import (
     WindowRows,
 )
 from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
-from streams.core.rows.dated_map import DAY_S, DatedMap, MapIdentity
+from streams.core.rows.dated_map import DAY_S, DatedMap, MapIdentity, shard_key_text
 from streams.core.rows.deviations import combined
 from streams.core.rows.moved_mark import mark, token, version_of_move
 from streams.core.rows.operational_tables import OPERATIONAL
@@ -357,7 +357,7 @@ class MemoryShards:
             if table in WINDOWS:
                 self._placed[place] = int(shard_map.shard_of(*([name] for name in names))[0])
             else:
-                self._placed[place] = shard_map.shard_of_key("\0".join(map(str, names)))
+                self._placed[place] = shard_map.shard_of_key(shard_key_text(names))
         return self._placed[place]
 
     def names(self, table: str, row: Row) -> tuple[Any, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ ShardOfKey: TypeAlias = Callable[[str], int]
 """Shard of a row by the text of its key."""
 
 DAY_S = 86_400
+
+
+def shard_key_text(values: Iterable[Any]) -> str:
+    """What a `ShardOfKey` takes of a row: its values of ``shard_by``."""
+    return "\0".join(map(str, values))
 
 
 @dataclass(frozen=True, slots=True)

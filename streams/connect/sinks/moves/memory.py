@@ -14,6 +14,7 @@ from streams.connect.sinks.memory_replica import Row
 from streams.connect.sinks.moves.store import HASH_BITS, Answers, Portion, Series, Tally
 from streams.connect.sinks.sharding import series_hashes
 from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket
+from streams.core.rows.dated_map import shard_key_text
 from streams.core.rows.moved_mark import mark, token
 
 _HOUR_S = 3600
@@ -161,7 +162,7 @@ class MemoryMoves:
         names = self._shards.names(table, row)
         if table in WINDOW_TABLES:
             return int(series_hashes(*([name] for name in names))[0])
-        return xxh64_intdigest("\0".join(map(str, names)).encode())
+        return xxh64_intdigest(shard_key_text(names).encode())
 
 
 def _series(row: Row) -> Series:

@@ -25,6 +25,7 @@ from streams.connect.sinks.window_views.view import (
     seconds,
 )
 from streams.core.errors import UsageError
+from streams.core.rows.dated_map import shard_key_text
 from streams.core.rows.window_figures import Dimension, Grain, Merge, WindowFigure
 
 _MERGED: Final[Mapping[Merge, str]] = {
@@ -118,7 +119,7 @@ class _Reading:
     def asked(self, known: KnownMaps) -> list[tuple[int, Statement]]:
         """Rows of one key and partition change their shard at midnight, by another map, or when their day
         moves."""
-        key = "\0".join(str(self._question.key[at]) for at in self._view.key)
+        key = shard_key_text(self._question.key[at] for at in self._view.key)
         shards = known.shards_of_key(key)
         parts, by = len(shards) > 1, self._view.placement
         return [

@@ -22,7 +22,7 @@ import msgspec
 from streams.core.errors import UnknownTarget
 from streams.core.rows.built_in_tables import Bucket, FactRows, commit_version
 from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
-from streams.core.rows.dated_map import ShardOfKey
+from streams.core.rows.dated_map import ShardOfKey, shard_key_text
 from streams.core.rows.operational_tables import DEAD_LETTERS, LEDGER
 from streams.core.rows.row_sink import RowBatch
 from streams.core.rows.targets import Targets
@@ -228,7 +228,7 @@ def rows_by_shard(
         places = _places(found[table.day_of], shard_of_id, later)
     keys = zip(*(found[name] for name in table.shard_by), strict=True)
     for index, (row_id, (shard_of, mark)) in enumerate(zip(keys, places, strict=False)):
-        by_shard.setdefault(shard_of(key_text(row_id)), []).append(index)
+        by_shard.setdefault(shard_of(shard_key_text(row_id)), []).append(index)
         moved.append(mark)
     if table.day_of:
         found = {**found, MOVED: moved}
@@ -236,11 +236,6 @@ def rows_by_shard(
         FactRows(table, shard, {n: list(map(c.__getitem__, rows)) for n, c in found.items()})
         for shard, rows in by_shard.items()
     ]
-
-
-def key_text(row_id: Iterable[Any]) -> str:
-    """What chooses the shard of a row, from its values of ``shard_by``."""
-    return "\0".join(map(str, row_id))
 
 
 def has_days(times_ms: Iterable[int], first_day: int, last_day: int) -> bool:

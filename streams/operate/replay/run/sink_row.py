@@ -17,13 +17,13 @@ import numpy as np
 from streams.core.errors import RollUpExpired, ShardUnavailable
 from streams.core.rows.built_in_tables import FactRows, ShardSet, WindowRows
 from streams.core.rows.clickhouse_table import MOVED, ClickHouseTable
-from streams.core.rows.dated_map import DatedMap
+from streams.core.rows.dated_map import DatedMap, shard_key_text
 from streams.core.rows.moved_home import brought
 from streams.core.rows.moved_mark import token, version_of_move
 from streams.core.rows.row_json import FIRST_DAYS, read_row
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.core.rows.targets import RowTarget, Targets
-from streams.engine.runtime.effects.effects import key_text, rows_by_shard
+from streams.engine.runtime.effects.effects import rows_by_shard
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 _HOUR_S, _DAY_S = 3600, 86_400
@@ -196,7 +196,7 @@ async def _key_home(
             f"{len(endless)} yet."
         )
     day, placed_by = row[table.day_of] // (1000 * _DAY_S), version_of_move(row.get(MOVED, 0))
-    key = key_text(row[name] for name in table.shard_by)
+    key = shard_key_text(row[name] for name in table.shard_by)
     if placed_by > len(maps):
         raise ShardUnavailable(f"map {placed_by} placed the row, and no server names it yet.")
     _refuse_moving(maps[placed_by:], day)
