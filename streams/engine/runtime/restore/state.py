@@ -115,8 +115,9 @@ class PartitionState:
         placing = [one for one in self.tables.values() if isinstance(one, DatedTable)]
 
         def has_windows(first: int, last: int) -> bool:
-            owing = owes is not None and owes(tables, outbox, first, last)
-            return not loaded or owing or any(one.has_windows(first, last) for one in placing)
+            if not loaded or any(one.has_windows(first, last) for one in placing):
+                return True
+            return owes is not None and owes(tables, outbox, first, last)
 
         last_day, next_offset = folded
         had = len(self.later_maps)
