@@ -46,7 +46,8 @@ async def make(
             return making.make(described(run.settings, run.app, known), retention, full=full)
 
     made = await exclusively(run.settings, "backup", work)
-    last, now_ms = newest(catalog(destination), clock.now_ms()), clock.now_ms()
+    now_ms = clock.now_ms()
+    last = newest(catalog(destination), now_ms)
     return made, last.begun_ms if last is not None and last.begun_ms <= now_ms else None
 
 
